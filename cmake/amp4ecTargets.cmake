@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+# What every target of the project shares: the standard, the warnings, the sanitizers. Never set globally.
+
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")
+
+function(amp4ec_configure_target target)
+  set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF)
+  target_compile_features(${target} PUBLIC cxx_std_20)
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Wold-style-cast
+    $<$<BOOL:${AMP4EC_WARNINGS_AS_ERRORS}>:-Werror>)
+  if(AMP4EC_SANITIZE)
+    target_compile_options(${target} PRIVATE -fsanitize=${AMP4EC_SANITIZE} -fno-omit-frame-pointer
+      -fno-sanitize-recover=undefined)
+    target_link_options(${target} PUBLIC -fsanitize=${AMP4EC_SANITIZE})
+  endif()
+endfunction()

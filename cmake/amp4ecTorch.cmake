@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+# Defines amp4ec::torch, an interface over LibTorch. ${TORCH_LIBRARIES} is never exported: it holds absolute paths
+# of the machine that built the package, so each consumer finds its own LibTorch through this file.
+if(TARGET amp4ec::torch)
+  return()
+endif()
+set(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL ON)
+find_package(Torch REQUIRED)
+unset(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL)
+
+add_library(amp4ec_torch INTERFACE)
+add_library(amp4ec::torch ALIAS amp4ec_torch)
+target_include_directories(amp4ec_torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
+target_link_libraries(amp4ec_torch INTERFACE ${TORCH_LIBRARIES})
+separate_arguments(_amp4ec_torch_flags UNIX_COMMAND "${TORCH_CXX_FLAGS}")
+target_compile_options(amp4ec_torch INTERFACE ${_amp4ec_torch_flags})
+unset(_amp4ec_torch_flags)

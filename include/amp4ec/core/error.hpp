@@ -19,14 +19,14 @@ enum class Errc : std::uint16_t {
   Internal = 102,         ///< A broken invariant of amp4ec itself; please report it.
 
   // 200: models and segments
-  FileNotFound = 200,         ///< The file does not exist or may not be read.
-  NotTorchScript = 201,       ///< The file is not an archive that `torch::jit::save` wrote.
-  ModelCorrupt = 202,         ///< The archive looks like TorchScript, but LibTorch cannot load it.
-  ModelRejected = 203,        ///< The module loads, but has no `forward` method or cannot be lowered.
-  InputMismatch = 204,        ///< Number, type or shape of the inputs is not what the module takes.
-  ExecutionFailed = 205,      ///< An operator raised an exception while a segment ran.
-  ValueNotTransferable = 206, ///< A value of this type cannot cross between segments.
-  CutRejected = 207,          ///< A plan cuts where a cut would change the answer.
+  FileNotFound = 200,          ///< The file does not exist or may not be read.
+  NotTorchScript = 201,        ///< The file is not an archive that `torch::jit::save` wrote.
+  ModelCorrupt = 202,          ///< The archive looks like TorchScript, but LibTorch cannot load it.
+  ModelRejected = 203,         ///< The module loads, but has no `forward` method or cannot be lowered.
+  InputMismatch = 204,         ///< Number, type or shape of the inputs is not what the module takes.
+  ExecutionFailed = 205,       ///< An operator raised an exception while a segment ran.
+  ValueNotTransferable = 206,  ///< A value of this type cannot cross between segments.
+  CutRejected = 207,           ///< A plan cuts where a cut would change the answer.
 
   // 300: plans
   PlanInvalid = 300,     ///< The plan contradicts the model, the nodes or itself.
@@ -42,11 +42,11 @@ enum class Errc : std::uint16_t {
   OutOfMemory = 404,        ///< A worker was killed for exceeding its node's memory limit.
 
   // 500: workers and sessions
-  WorkerNotFound = 500,     ///< The worker executable cannot be found or started.
-  WorkerDied = 501,         ///< The worker that held the request ended before answering.
-  WorkerUnresponsive = 502, ///< The worker did not answer within its time limit.
-  ProtocolViolation = 503,  ///< A peer sent what its protocol does not allow.
-  SessionClosed = 504,      ///< The session is closing or closed.
+  WorkerNotFound = 500,      ///< The worker executable cannot be found or started.
+  WorkerDied = 501,          ///< The worker that held the request ended before answering.
+  WorkerUnresponsive = 502,  ///< The worker did not answer within its time limit.
+  ProtocolViolation = 503,   ///< A peer sent what its protocol does not allow.
+  SessionClosed = 504,       ///< The session is closing or closed.
 
   // 600: requests
   Overloaded = 600,       ///< The limit of requests in flight is reached; try later or raise the limit.
@@ -114,6 +114,6 @@ class Exception : public std::runtime_error {
 
 /// Either a `T` or an `Error`, never both, never neither. `value()` throws `Exception` when it holds an error.
 template <class T>
-using [[nodiscard]] Result = boost::system::result<T, Error>;
+using Result = boost::system::result<T, Error>;
 
 }  // namespace amp4ec

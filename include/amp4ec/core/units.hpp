@@ -37,12 +37,24 @@ struct Cpus {
 };
 
 inline namespace literals {
-constexpr Bytes operator""_B(unsigned long long n) { return Bytes{n}; }
-constexpr Bytes operator""_KiB(unsigned long long n) { return Bytes{n << 10U}; }
-constexpr Bytes operator""_MiB(unsigned long long n) { return Bytes{n << 20U}; }
-constexpr Bytes operator""_GiB(unsigned long long n) { return Bytes{n << 30U}; }
-constexpr Cpus operator""_cpu(long double n) { return Cpus{static_cast<double>(n)}; }
-constexpr Cpus operator""_cpu(unsigned long long n) { return Cpus{static_cast<double>(n)}; }
+constexpr Bytes operator""_B(unsigned long long n) {
+  return Bytes{n};
+}
+constexpr Bytes operator""_KiB(unsigned long long n) {
+  return Bytes{n << 10U};
+}
+constexpr Bytes operator""_MiB(unsigned long long n) {
+  return Bytes{n << 20U};
+}
+constexpr Bytes operator""_GiB(unsigned long long n) {
+  return Bytes{n << 30U};
+}
+constexpr Cpus operator""_cpu(long double n) {
+  return Cpus{static_cast<double>(n)};
+}
+constexpr Cpus operator""_cpu(unsigned long long n) {
+  return Cpus{static_cast<double>(n)};
+}
 }  // namespace literals
 
 /// Reads a finite decimal number that fills the whole text. @error InvalidArgument otherwise.

@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+include(CMakePackageConfigHelpers)
+
+set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/amp4ec")
+install(DIRECTORY include/amp4ec DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" FILES_MATCHING PATTERN "*.hpp")
+install(TARGETS amp4ec_core amp4ec EXPORT amp4ecTargets)
+install(EXPORT amp4ecTargets NAMESPACE amp4ec:: DESTINATION "${package_dir}")
+configure_package_config_file(cmake/amp4ecConfig.cmake.in "${PROJECT_BINARY_DIR}/amp4ecConfig.cmake"
+  INSTALL_DESTINATION "${package_dir}")
+write_basic_package_version_file("${PROJECT_BINARY_DIR}/amp4ecConfigVersion.cmake" COMPATIBILITY SameMinorVersion)
+install(FILES "${PROJECT_BINARY_DIR}/amp4ecConfig.cmake" "${PROJECT_BINARY_DIR}/amp4ecConfigVersion.cmake"
+              cmake/amp4ecDependencies.cmake cmake/amp4ecTorch.cmake DESTINATION "${package_dir}")

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <amp4ec/core/error.hpp>
+#include <amp4ec/model/segment.hpp>
+#include <amp4ec/model/value.hpp>
+#include <amp4ec/plan/layer_graph.hpp>
+
+#include <cstddef>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+namespace amp4ec {
+
+/// A TorchScript module, loaded and lowered: in evaluation mode, frozen, inlined, free of the mutation that can be proved
+/// unnecessary. The unsplit module is kept beside it as the reference for every answer (both share their weights).
+/// A shared handle; immutable, hence thread-safe. Every function blocks; none lets an exception out.
+class Model {
+ public:
+  /// Loads a file that `torch.jit.save` wrote. Weights go to the CPU.
+  /// @error FileNotFound, NotTorchScript, ModelCorrupt, ModelRejected.
+  [[nodiscard]] static Result<Model> load(const std::filesystem::path& file);
+
+  /// Takes a module that the host built or loaded itself. It must not be changed afterwards.
+  /// @error ModelRejected when it has no `forward` or cannot be frozen.
+  [[nodiscard]] static Result<Model> from_module(const torch::jit::Module& module);
+
+  /// Content hash of the lowered model: operators and weights. Ties profiles and plans to this model.
+  [[nodiscard]] const std::string& hash() const noexcept;
+
+  [[nodiscard]] std::size_t layer_count() const noexcept;
+
+  /// Layers, cuts and leaf modules, with the sizes learnt from running the example once, layer by layer.
+  /// @error InputMismatch when the model does not accept the example; its message is LibTorch's.
+  [[nodiscard]] Result<LayerGraph> layer_graph(const Values& example) const;
+
+  /// Layers first..last (both included) as a module of their own.
+  /// @error PlanInvalid for a range outside the model, CutRejected with the reason for a cut that changes the answer.
+  [[nodiscard]] Result<Segment> segment(std::size_t first_layer, std::size_t last_layer) const;
+
+  /// Checks number and types of the inputs against `forward`, and fills in its default arguments. @error InputMismatch.
+  [[nodiscard]] Result<Values> check_inputs(const Values& inputs) const;
+
+  /// The module as it was given, in evaluation mode: the reference for every answer.
+  [[nodiscard]] const torch::jit::Module& unsplit() const noexcept;
+
+ private:
+  struct State;
+  explicit Model(std::shared_ptr<const State> state) : state_(std::move(state)) {}
+
+  std::shared_ptr<const State> state_;
+};
+
+}  // namespace amp4ec

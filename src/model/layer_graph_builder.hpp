@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "model/lowering.hpp"
+
+#include <amp4ec/model/value.hpp>
+
+#include <vector>
+
+namespace amp4ec::detail {
+
+/// Leaf modules of the module as its author wrote it, with AMP4EC's cost; first_layer is left at 0.
+std::vector<LeafModule> leaf_modules(const torch::jit::Module& module, const Lowered& lowered);
+
+/// Runs the example layer by layer and records sizes. `model_hash` is left empty. @error InputMismatch.
+Result<LayerGraph> build_layer_graph_data(const Lowered& lowered, std::vector<LeafModule> leaves, const Values& example);
+
+}  // namespace amp4ec::detail

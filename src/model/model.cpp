@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <amp4ec/model/model.hpp>
+
+#include "model/layer_graph_builder.hpp"
+#include "model/lowering.hpp"
+#include "model/segment_builder.hpp"
+
+#include <fmt/format.h>
+
+#include <caffe2/serialize/inline_container.h>
+#include <torch/csrc/jit/serialization/import.h>
+
+#include <fstream>
+
+namespace amp4ec {
+
+namespace jit = torch::jit;
+
+struct Model::State {
+  jit::Module unsplit;
+  detail::Lowered lowered;
+  std::vector<LeafModule> leaves;
+  std::string hash;
+};
+
+namespace {
+
+constexpr std::uint64_t fnv_offset = 0xcbf29ce484222325;
+constexpr std::uint64_t fnv_prime = 0x100000001b3;
+
+// FNV-1a, 64 bit: tells models apart, not attackers.
+std::uint64_t fnv1a(std::uint64_t hash, const void* data, std::size_t size) {
+  const auto* bytes = static_cast<const unsigned char*>(data);
+  for (std::size_t i = 0; i < size; ++i) hash = (hash ^ bytes[i]) * fnv_prime;
+  return hash;
+}
+
+std::uint64_t hash_constants(std::uint64_t hash, const c10::IValue& value) {
+  if (value.isTensor() && value.toTensor().defined() && value.toTensor().layout() == at::kStrided) {
+    const at::Tensor tensor = value.toTensor().contiguous();
+    return fnv1a(hash, tensor.data_ptr(), tensor.nbytes());
+  }
+  if (value.isList() || value.isTuple()) {
+    value.visit([&](const c10::IValue& inner) {
+      if (inner.isTensor()) hash = hash_constants(hash, inner);
+      return false;
+    });
+  }
+  return hash;
+}
+
+std::uint64_t hash_tensors(std::uint64_t hash, const jit::Block* block) {
+  for (const jit::Node* node : block->nodes()) {
+    if (node->kind() == c10::prim::Constant) {
+      if (const auto constant = jit::toIValue(node->output())) hash = hash_constants(hash, *constant);
+    }
+    for (const jit::Block* inner : node->blocks()) hash = hash_tensors(hash, inner);
+  }
+  return hash;
+}
+
+std::string hash_of(const jit::Graph& graph) {
+  const std::string text = graph.toString(/*print_source_locations=*/false);
+  return fmt::format("{:016x}", hash_tensors(fnv1a(fnv_offset, text.data(), text.size()), graph.block()));
+}
+
+Result<void> check_archive(const std::filesystem::path& file) {
+  const auto show = file.string();
+  std::error_code failed;
+  if (std::filesystem::is_directory(file, failed)) return Error{Errc::FileNotFound, fmt::format("'{}' is a folder", show)};
+  std::ifstream in(file, std::ios::binary);
+  if (!in) return Error{Errc::FileNotFound, fmt::format("cannot read '{}': {}", show, std::strerror(errno))};
+  char magic[4] = {};
+  in.read(magic, sizeof magic);
+  if (in.gcount() != sizeof magic || std::string_view(magic, 4) != "PK\x03\x04") {
+    return Error{Errc::NotTorchScript,
+                 fmt::format("'{}' is not a TorchScript archive; write one with torch.jit.script or .trace and .save", show)};
+  }
+  try {
+    caffe2::serialize::PyTorchStreamReader reader(show);
+    if (reader.hasRecord("constants.pkl")) return {};
+    return Error{Errc::NotTorchScript, fmt::format("'{}' holds data but no program, as torch.save writes it; use "
+                                                   "torch.jit.script or .trace and .save", show)};
+  } catch (const std::exception& exception) {
+    return Error{Errc::ModelCorrupt, fmt::format("'{}' is damaged: {}", show, detail::first_line(exception))};
+  }
+}
+
+}  // namespace
+
+Result<Model> Model::load(const std::filesystem::path& file) {
+  if (auto checked = check_archive(file); !checked) return checked.error();
+  try {
+    return from_module(jit::load(file.string(), at::Device(at::kCPU)));
+  } catch (const std::exception& exception) {
+    return Error{Errc::ModelCorrupt, fmt::format("LibTorch cannot load '{}': {}", file.string(), detail::first_line(exception))};
+  }
+}
+
+Result<Model> Model::from_module(const jit::Module& module) try {
+  auto state = std::make_shared<State>();
+  state->unsplit = module.clone();
+  state->unsplit.eval();
+  auto lowered = detail::lower(state->unsplit);
+  if (!lowered) return lowered.error();
+  state->lowered = std::move(*lowered);
+  state->leaves = detail::leaf_modules(state->unsplit, state->lowered);
+  state->hash = hash_of(*state->lowered.graph);
+  return Model(std::move(state));
+} catch (const std::exception& exception) {
+  return Error{Errc::ModelRejected, "LibTorch cannot lower the module: " + detail::first_line(exception)};
+}
+
+const std::string& Model::hash() const noexcept { return state_->hash; }
+std::size_t Model::layer_count() const noexcept { return state_->lowered.layers.size(); }
+const jit::Module& Model::unsplit() const noexcept { return state_->unsplit; }
+
+Result<LayerGraph> Model::layer_graph(const Values& example) const {
+  auto inputs = check_inputs(example);
+  if (!inputs) return inputs.error();
+  auto graph = detail::build_layer_graph_data(state_->lowered, state_->leaves, *inputs);
+  if (graph) graph->model_hash = state_->hash;
+  return graph;
+}
+
+Result<Segment> Model::segment(std::size_t first_layer, std::size_t last_layer) const try {
+  const detail::Lowered& lowered = state_->lowered;
+  const std::size_t layers = lowered.layers.size();
+  if (first_layer > last_layer || last_layer >= layers) {
+    return Error{Errc::PlanInvalid, fmt::format("layers {}-{} are outside the model, which has layers 0-{}", first_layer,
+                                                last_layer, layers - 1)};
+  }
+  for (const std::size_t position : {first_layer, last_layer + 1}) {
+    if (position == 0 || position == layers) continue;
+    if (const std::string& reason = lowered.refused[position - 1]; !reason.empty()) {
+      return Error{Errc::CutRejected, fmt::format("no cut after layer {}: {}", position - 1, reason)};
+    }
+  }
+  const std::size_t outputs = last_layer + 1 == layers ? 1 : detail::crossing_values(lowered, last_layer + 1).size();
+  if (lowered.keeps_state) {
+    return Segment(std::make_shared<const jit::Module>(lowered.frozen.clone()), first_layer, last_layer, outputs);
+  }
+  jit::Module module = detail::wrap_as_module(detail::build_segment_graph(lowered, first_layer, last_layer), "Segment");
+  return Segment(std::make_shared<const jit::Module>(std::move(module)), first_layer, last_layer, outputs);
+} catch (const std::exception& exception) {
+  return Error{Errc::Internal, fmt::format("cannot build layers {}-{}: {}", first_layer, last_layer, detail::first_line(exception))};
+}
+
+Result<Values> Model::check_inputs(const Values& inputs) const try {
+  std::vector<c10::IValue> stack{state_->unsplit._ivalue()};
+  for (const Value& input : inputs) stack.push_back(input.ivalue());
+  const auto& schema = state_->unsplit.get_method("forward").function().getSchema();
+  schema.checkAndNormalizeInputs(stack);
+  Values normalized;
+  normalized.reserve(stack.size() - 1);
+  for (std::size_t i = 1; i < stack.size(); ++i) normalized.emplace_back(std::move(stack[i]));
+  return normalized;
+} catch (const std::exception& exception) {
+  return Error{Errc::InputMismatch, detail::first_line(exception)};
+}
+
+}  // namespace amp4ec

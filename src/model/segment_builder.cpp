@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/segment_builder.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace amp4ec::detail {
+
+namespace jit = torch::jit;
+
+namespace {
+
+/// Copies top-level nodes of one graph into another.
+class GraphCopier {
+ public:
+  GraphCopier() : graph_(std::make_shared<jit::Graph>()) {}
+
+  void add_input(const jit::Value* value) {
+    // Names must be identifiers for the module to load again.
+    jit::Value* input = graph_->addInput(fmt::format("x{}", graph_->inputs().size()));
+    input->setType(value->type());
+    copies_.emplace(value, input);
+  }
+
+  void copy(jit::Node* node) {
+    // Constants that are read anywhere inside come first: cloning a node with blocks needs them in place.
+    for_each_value_read(node, [&](jit::Value* value) { copy_of(value); });
+    jit::Node* clone = graph_->createClone(node, [&](jit::Value* value) { return copy_of(value); });
+    graph_->appendNode(clone);
+    for (std::size_t i = 0; i < node->outputs().size(); ++i) {
+      clone->outputs()[i]->setType(node->outputs()[i]->type());
+      copies_.emplace(node->outputs()[i], clone->outputs()[i]);
+    }
+  }
+
+  void add_output(jit::Value* value) { graph_->registerOutput(copy_of(value)); }
+
+  void add_tuple_output(const std::vector<jit::Value*>& values) {
+    std::vector<jit::Value*> copies;
+    copies.reserve(values.size());
+    for (jit::Value* value : values) copies.push_back(copy_of(value));
+    graph_->registerOutput(graph_->appendNode(graph_->createTuple(copies))->output());
+  }
+
+  std::shared_ptr<jit::Graph> take() { return std::move(graph_); }
+
+ private:
+  template <class Visit>
+  static void for_each_value_read(jit::Node* node, const Visit& visit) {
+    for (jit::Value* input : node->inputs()) {
+      if (input->node()->owningBlock() == node->owningGraph()->block() || input->node() == node->owningGraph()->param_node()) {
+        visit(input);
+      }
+    }
+    for (jit::Block* block : node->blocks()) {
+      for (jit::Node* inner : block->nodes()) for_each_value_read(inner, visit);
+      for_each_value_read(block->return_node(), visit);
+    }
+  }
+
+  jit::Value* copy_of(jit::Value* value) {
+    if (const auto found = copies_.find(value); found != copies_.end()) return found->second;
+    if (value->node()->kind() != c10::prim::Constant) throw std::logic_error("a segment reads a value that does not cross");
+    jit::Node* clone = graph_->createClone(value->node(), [](jit::Value* v) { return v; });
+    graph_->appendNode(clone);
+    clone->output()->setType(value->type());
+    copies_.emplace(value, clone->output());
+    return clone->output();
+  }
+
+  std::shared_ptr<jit::Graph> graph_;
+  std::unordered_map<const jit::Value*, jit::Value*> copies_;
+};
+
+}  // namespace
+
+std::shared_ptr<jit::Graph> build_segment_graph(const Lowered& lowered, std::size_t first, std::size_t last) {
+  GraphCopier copier;
+  for (const jit::Value* value : crossing_values(lowered, first)) copier.add_input(value);
+  for (std::size_t layer = first; layer <= last; ++layer) copier.copy(lowered.layers[layer]);
+  if (last + 1 == lowered.layers.size()) {
+    copier.add_output(lowered.graph->outputs().at(0));
+  } else if (const auto crossing = crossing_values(lowered, last + 1); crossing.size() == 1) {
+    copier.add_output(crossing.front());
+  } else {
+    copier.add_tuple_output(crossing);
+  }
+  return copier.take();
+}
+
+std::shared_ptr<jit::Graph> build_layer_graph(const Lowered& lowered, std::size_t layer, std::vector<jit::Value*>& reads) {
+  const auto at = static_cast<std::ptrdiff_t>(layer);
+  GraphCopier copier;
+  reads.clear();
+  for (jit::Value* value : crossing_values(lowered, layer)) {
+    const auto& uses = value->uses();
+    const bool read = std::any_of(uses.begin(), uses.end(), [&](const jit::Use& use) {
+      const jit::Node* user = use.user;
+      while (user != lowered.layers[layer] && user->owningBlock()->owningNode() != nullptr) {
+        user = user->owningBlock()->owningNode();
+      }
+      return user == lowered.layers[layer];
+    });
+    if (!read || lowered.lifetimes.at(value).defined >= at) continue;
+    copier.add_input(value);
+    reads.push_back(value);
+  }
+  copier.copy(lowered.layers[layer]);
+  for (jit::Value* output : lowered.layers[layer]->outputs()) copier.add_output(output);
+  return copier.take();
+}
+
+jit::Module wrap_as_module(std::shared_ptr<jit::Graph> graph, const std::string& name) {
+  jit::Module module(c10::QualifiedName("__torch__." + name), std::make_shared<jit::CompilationUnit>());
+  jit::Value* self = graph->insertInput(0, "self");
+  self->setType(module.type());
+
+  std::vector<c10::Argument> arguments;
+  for (const jit::Value* input : graph->inputs()) arguments.emplace_back(input->debugName(), input->type());
+  const std::vector<c10::Argument> returns{c10::Argument("", graph->outputs().at(0)->type())};
+  const c10::QualifiedName method(*module.type()->name(), "forward");
+  auto* function = module._ivalue()->compilation_unit()->create_function(method, std::move(graph));
+  function->setSchema(c10::FunctionSchema("forward", "", arguments, returns));
+  module.type()->addMethod(function);
+  return module;
+}
+
+}  // namespace amp4ec::detail

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <amp4ec/model/segment_executor.hpp>
+
+#include "model/lowering.hpp"
+
+#include <fmt/format.h>
+
+#include <c10/core/InferenceMode.h>
+#include <caffe2/serialize/read_adapter_interface.h>
+#include <torch/csrc/jit/passes/frozen_graph_optimizations.h>
+#include <torch/csrc/jit/passes/tensorexpr_fuser.h>
+#include <torch/csrc/jit/runtime/graph_executor.h>
+#include <torch/csrc/jit/serialization/import.h>
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+
+namespace amp4ec {
+
+namespace jit = torch::jit;
+
+std::string_view to_string(Form form) noexcept { return form == Form::Plain ? "plain" : "optimized"; }
+
+Result<Form> parse_form(std::string_view text) {
+  if (text == "plain") return Form::Plain;
+  if (text == "optimized") return Form::Optimized;
+  return Error{Errc::InvalidArgument, fmt::format("'{}' is not an execution form; use plain or optimized", text)};
+}
+
+namespace {
+
+/// Lets LibTorch read an archive straight from memory.
+class MemoryReader final : public caffe2::serialize::ReadAdapterInterface {
+ public:
+  explicit MemoryReader(std::span<const std::byte> bytes) : bytes_(bytes) {}
+  std::size_t size() const override { return bytes_.size(); }
+  std::size_t read(std::uint64_t position, void* buffer, std::size_t count, const char* /*what*/) const override {
+    if (position >= bytes_.size()) return 0;
+    const std::size_t available = std::min<std::size_t>(count, bytes_.size() - position);
+    std::memcpy(buffer, bytes_.data() + position, available);
+    return available;
+  }
+
+ private:
+  std::span<const std::byte> bytes_;
+};
+
+class TorchScriptExecutor final : public SegmentExecutor {
+ public:
+  /// outputs: how many values the tuple holds that `forward` returns; empty: its one value is the answer.
+  TorchScriptExecutor(jit::Module module, std::optional<std::size_t> outputs)
+      : module_(std::move(module)), forward_(module_.get_method("forward")), outputs_(outputs) {}
+
+  Result<Values> run(const Values& inputs) override try {
+    // Re-optimising in the first calls costs time and gains nothing on a graph that is already optimised or wanted plain.
+    const jit::GraphOptimizerEnabledGuard no_optimizer(false);
+    const c10::InferenceMode inference;
+    std::vector<c10::IValue> stack;
+    stack.reserve(inputs.size() + 1);
+    for (const Value& input : inputs) stack.push_back(input.ivalue());
+    c10::IValue output = forward_(std::move(stack));
+    Values outputs;
+    if (!outputs_) {
+      outputs.emplace_back(std::move(output));
+      return outputs;
+    }
+    const auto& elements = output.toTupleRef().elements();
+    if (elements.size() != *outputs_) {
+      return Error{Errc::ExecutionFailed, fmt::format("the segment returned {} values, not {}", elements.size(), *outputs_)};
+    }
+    outputs.reserve(elements.size());
+    for (const c10::IValue& element : elements) outputs.emplace_back(element);
+    return outputs;
+  } catch (const std::exception& exception) {
+    return Error{Errc::ExecutionFailed, detail::first_line(exception)};
+  }
+
+ private:
+  jit::Module module_;
+  jit::Method forward_;
+  std::optional<std::size_t> outputs_;
+};
+
+std::optional<std::size_t> tuple_size(std::size_t output_count) {
+  return output_count == 1 ? std::nullopt : std::optional(output_count);
+}
+
+std::unique_ptr<SegmentExecutor> build(jit::Module module, std::size_t outputs, Form form) {
+  if (form == Form::Optimized) {
+    auto graph = module.get_method("forward").graph();
+    jit::OptimizeFrozenGraph(graph, /*optimize_numerics=*/true);
+    // A frozen module has no `training` attribute, so this optimises the graph in place and does not freeze again.
+    module = jit::optimize_for_inference(module);
+  }
+  return std::make_unique<TorchScriptExecutor>(std::move(module), tuple_size(outputs));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<SegmentExecutor>> make_executor(const Segment& segment, Form form) try {
+  // A clone has graphs of its own: optimising must not reach the segment, which may still be saved or run plain.
+  return build(segment.module().clone(), segment.output_count(), form);
+} catch (const std::exception& exception) {
+  return Error{Errc::ExecutionFailed, "LibTorch cannot prepare the segment: " + detail::first_line(exception)};
+}
+
+Result<std::unique_ptr<SegmentExecutor>> make_executor(std::span<const std::byte> archive, std::size_t outputs,
+                                                       Form form) try {
+  return build(jit::load(std::make_shared<MemoryReader>(archive), at::Device(at::kCPU)), outputs, form);
+} catch (const std::exception& exception) {
+  return Error{Errc::ModelCorrupt, "LibTorch cannot load the segment: " + detail::first_line(exception)};
+}
+
+Result<std::unique_ptr<SegmentExecutor>> make_reference_executor(const jit::Module& module) try {
+  return std::unique_ptr<SegmentExecutor>(std::make_unique<TorchScriptExecutor>(module, std::nullopt));
+} catch (const std::exception& exception) {
+  return Error{Errc::ModelRejected, detail::first_line(exception)};
+}
+
+void disable_fuser_in_this_process() { jit::setTensorExprFuserEnabled(false); }
+
+}  // namespace amp4ec

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <amp4ec/ipc/worker_counters.hpp>
+
+#include "helpers.hpp"
+
+#include <atomic>
+#include <thread>
+
+using namespace amp4ec;
+using namespace amp4ec::ipc;
+using namespace std::chrono_literals;
+
+TEST_CASE("the host reads what the worker counts") {
+  const auto host = WorkerCounters::create().value();
+  CHECK(host.snapshot().value().phase == WorkerPhase::starting);
+  auto worker = WorkerCounters::attach(UniqueFd(::dup(host.fd()))).value();
+  worker.set_phase(WorkerPhase::ready);
+  worker.set_queued(3);
+  worker.begin(42, 5us);
+
+  auto stats = host.snapshot().value();
+  CHECK(stats.phase == WorkerPhase::busy);
+  CHECK(stats.current_request == 42);
+  CHECK(stats.queued == 3);
+  CHECK(stats.hop_ns == 5'000);
+  CHECK(stats.requests == 0);
+  CHECK(elapsed_ns(stats.heartbeat_ns) < monotonic_ns());
+
+  worker.complete(20ms, true);
+  worker.begin(43, 7us);
+  worker.complete(10ms, false);
+  stats = host.snapshot().value();
+  CHECK(stats.phase == WorkerPhase::ready);
+  CHECK(stats.requests == 2);
+  CHECK(stats.errors == 1);
+  CHECK(stats.busy_ns == 30'000'000);
+  CHECK(stats.hop_ns == 12'000);
+}
+
+TEST_CASE("a reader never sees a request without its service time") {
+  const auto host = WorkerCounters::create().value();
+  auto worker = WorkerCounters::attach(UniqueFd(::dup(host.fd()))).value();
+  std::atomic<bool> done = false;
+  std::thread writer([&] {
+    for (std::uint64_t id = 0; id < 200'000; ++id) {
+      worker.begin(id, 1ns);
+      worker.complete(3ns, true);
+    }
+    done = true;
+  });
+  bool consistent = true;
+  while (!done) {
+    const auto stats = host.snapshot().value();
+    consistent = consistent && stats.busy_ns >= 3 * stats.requests && stats.hop_ns >= stats.requests;
+  }
+  writer.join();
+  CHECK(consistent);
+  CHECK(host.snapshot().value().requests == 200'000);
+}
+
+TEST_CASE("counters that a worker filled with rubbish are an error") {
+  const auto host = WorkerCounters::create().value();
+  const std::uint64_t phase = 4;
+  REQUIRE(::pwrite(host.fd(), &phase, sizeof phase, 0) == sizeof phase);
+  CHECK(host.snapshot().error().code == Errc::ProtocolViolation);
+}
+
+TEST_CASE("memory of another size is not taken for counters") {
+  const auto file = MemoryFile::create("test", 4_KiB).value();
+  CHECK(WorkerCounters::attach(UniqueFd(::dup(file.fd()))).error().code == Errc::ProtocolViolation);
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <amp4ec/cgroup/detail/file.hpp>
+#include <amp4ec/cgroup/hierarchy.hpp>
+#include <amp4ec/cgroup/kernel_files.hpp>
+#include <amp4ec/cgroup/usage.hpp>
+
+#include <array>
+#include <cerrno>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+namespace amp4ec::cgroup::detail {
+
+/// One kernel file, kept open. `parse` reads it anew from the start, about 1 us, without allocation.
+class CounterFile {
+ public:
+  CounterFile() = default;
+  /// A file that this kernel does not have stays closed, and reads as a value-initialised figure.
+  static Result<CounterFile> open(const std::string& path) {
+    CounterFile file;
+    file.descriptor_ = Descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!file.descriptor_ && errno != ENOENT) return system_error(errno, "opening " + path);
+    return file;
+  }
+
+  template <class Parser>
+  auto parse(Parser parser) const -> decltype(parser(std::string_view())) {
+    using Value = typename decltype(parser(std::string_view()))::value_type;
+    if (!descriptor_) return Value{};
+    std::array<char, 16384> buffer;  // the longest, memory.stat, has about 2 KiB
+    ssize_t count = 0;
+    do {
+      count = ::pread(descriptor_.get(), buffer.data(), buffer.size(), 0);
+    } while (count < 0 && errno == EINTR);
+    if (count < 0) return system_error(errno, "reading the counters of a group (ENODEV: it has been removed)");
+    return parser(std::string_view(buffer.data(), static_cast<std::size_t>(count)));
+  }
+
+ private:
+  Descriptor descriptor_;
+};
+
+/// The counters of one group, spread over the trees that its controllers live in.
+class Counters {
+ public:
+  Result<void> open(const Tree& tree, const std::string& group) {
+    const auto folder = tree.folder(group);
+    const auto keep = [&](CounterFile& file, std::string_view name) -> Result<void> {
+      auto opened = CounterFile::open(join(folder, name));
+      if (!opened) return opened.error();
+      file = std::move(*opened);
+      return {};
+    };
+    const bool v2 = tree.version == 2;
+    using Entry = std::pair<CounterFile*, std::string_view>;
+    std::vector<Entry> wanted;
+    if (tree.has(Controller::Cpu) || (v2 && tree.has(Controller::CpuAccounting))) {
+      wanted.push_back({v2 ? &cpu_stat_v2_ : &cpu_stat_v1_, files::cpu_stat});
+    }
+    if (!v2 && tree.has(Controller::CpuAccounting)) wanted.push_back({&cpu_usage_, files::cpu_usage});
+    if (tree.has(Controller::Memory)) {
+      wanted.push_back({&memory_, v2 ? files::memory_current : files::memory_usage});
+      wanted.push_back({&memory_peak_, v2 ? files::memory_peak : files::memory_max_usage});
+      wanted.push_back({&memory_stat_, files::memory_stat});
+      wanted.push_back({&oom_, v2 ? files::memory_events : files::memory_oom_control});
+    }
+    for (const auto& [file, name] : wanted) {
+      if (auto kept = keep(*file, name); !kept) return kept;
+    }
+    return {};
+  }
+
+  [[nodiscard]] Result<Usage> read() const {
+    const auto v1 = cpu_stat_v1_.parse(parse_cpu_stat_v1);
+    if (!v1) return v1.error();
+    const auto v2 = cpu_stat_v2_.parse(parse_cpu_stat_v2);
+    if (!v2) return v2.error();
+    const auto usage_ns = cpu_usage_.parse(parse_number_file);
+    if (!usage_ns) return usage_ns.error();
+    const auto memory = memory_.parse(parse_number_file);
+    if (!memory) return memory.error();
+    const auto peak = memory_peak_.parse(parse_number_file);
+    if (!peak) return peak.error();
+    const auto inactive = memory_stat_.parse(parse_inactive_file);
+    if (!inactive) return inactive.error();
+    const auto oom_kills = oom_.parse(parse_oom_kills);
+    if (!oom_kills) return oom_kills.error();
+
+    const auto microseconds = [](std::uint64_t count) {
+      return std::chrono::microseconds(static_cast<std::int64_t>(count));
+    };
+    Usage usage;
+    // In a hybrid hierarchy each figure comes from one version; the other's file is not open and reads 0.
+    usage.cpu_time = microseconds(*usage_ns / 1000 + v2->usage_us);
+    usage.throttled_time = microseconds(v1->throttled_us + v2->throttled_us);
+    usage.nr_throttled = v1->nr_throttled + v2->nr_throttled;
+    // The two files are read one after the other, so the difference may be negative for a moment.
+    usage.memory = Bytes{*memory > *inactive ? *memory - *inactive : 0};
+    usage.memory_peak = Bytes{*peak};
+    usage.oom_kills = *oom_kills;
+    return usage;
+  }
+
+ private:
+  CounterFile cpu_stat_v1_, cpu_stat_v2_, cpu_usage_;
+  CounterFile memory_, memory_peak_, memory_stat_, oom_;
+};
+
+}  // namespace amp4ec::cgroup::detail

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <amp4ec/cgroup/detail/file.hpp>
+#include <amp4ec/cgroup/kernel_files.hpp>
+#include <amp4ec/core/error.hpp>
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace amp4ec::cgroup {
+
+enum class Controller {
+  Cpu,            ///< CPU quota.
+  CpuAccounting,  ///< CPU time used. On v2 every group has it.
+  Memory,         ///< Memory limit and use.
+};
+
+/// The kernel's v1 name: "cpu", "cpuacct", "memory".
+constexpr std::string_view to_string(Controller controller) noexcept {
+  switch (controller) {
+    case Controller::Cpu: return "cpu";
+    case Controller::CpuAccounting: return "cpuacct";
+    case Controller::Memory: return "memory";
+  }
+  return "unknown";
+}
+
+/// One mounted tree of groups, and the place in it below which amp4ec may make groups of its own.
+struct Tree {
+  int version = 1;
+  std::string mount_point;              ///< E.g. "/sys/fs/cgroup/cpu".
+  std::string own;                      ///< The group of this process below the mount point: "" (the top) or "/a/b".
+  std::string base;                     ///< Groups are made below this one: "" or "/a/b".
+  std::vector<Controller> controllers;  ///< What groups made here can count or limit.
+  std::optional<Error> refusal;         ///< Why no group can be made here.
+
+  [[nodiscard]] bool has(Controller controller) const noexcept {
+    for (const auto each : controllers) {
+      if (each == controller) return true;
+    }
+    return false;
+  }
+  /// The folder of a group; of the base itself for "".
+  [[nodiscard]] std::string folder(std::string_view group) const {
+    const auto base_folder = mount_point + base;
+    return group.empty() ? base_folder : detail::join(base_folder, group);
+  }
+};
+
+/// What the machine offers: v1, v2, both (hybrid: each controller lives in one of them) or nothing. A plain value.
+///
+/// Where groups are made. v1: below the group of this process, so that limits set on the host hold for its workers too.
+/// v2: below the nearest group, from the host's own upwards, whose children can have the controllers. That is rarely
+/// the host's own group: the kernel gives no controllers to the children of a group that holds processes. To keep
+/// workers inside a delegated group, start the host in a child of it.
+class Hierarchy {
+ public:
+  enum class Kind { None, V1, V2, Hybrid };
+
+  Hierarchy() = default;
+  /// For tests and unusual machines; `detect` is the normal way.
+  Hierarchy(Kind kind, std::vector<Tree> trees) : kind_(kind), trees_(std::move(trees)) {}
+
+  /// Reads /proc/self/cgroup, /proc/self/mountinfo and the mounted trees, all below `root`. Changes nothing.
+  /// No cgroups at all is not an error: `kind()` is None. @error CgroupFailed when the kernel's text makes no sense.
+  static Result<Hierarchy> detect(const std::string& root = "/");
+
+  [[nodiscard]] Kind kind() const noexcept { return kind_; }
+  /// The trees that carry a controller we know, each controller in one of them.
+  [[nodiscard]] const std::vector<Tree>& trees() const noexcept { return trees_; }
+
+  /// Whether groups can be made that have this controller. @error CgroupUnavailable, PermissionDenied: why not, and how
+  /// to mend it.
+  [[nodiscard]] Result<void> check(Controller controller) const {
+    for (const auto& tree : trees_) {
+      if (!tree.has(controller)) continue;
+      if (tree.refusal) return *tree.refusal;
+      return {};
+    }
+    const auto name = to_string(controller);
+    if (kind_ == Kind::None) {
+      return Error{
+          Errc::CgroupUnavailable,
+          fmt::format("no cgroup hierarchy is mounted, so '{}' cannot be used; mount one at /sys/fs/cgroup", name)};
+    }
+    return Error{
+        Errc::CgroupUnavailable,
+        fmt::format("no cgroup tree offers the '{}' controller to this process; enable it in the kernel, or start "
+                    "the host in a child of a delegated group (systemd-run --user --scope -p Delegate=yes)",
+                    name)};
+  }
+
+  /// Whether any group can be made.
+  [[nodiscard]] Result<void> check_create() const {
+    const Tree* refused = nullptr;
+    for (const auto& tree : trees_) {
+      if (!tree.refusal) return {};
+      refused = &tree;
+    }
+    if (refused != nullptr) return *refused->refusal;
+    return Error{Errc::CgroupUnavailable,
+                 "no cgroup hierarchy with cpu or memory is mounted; mount one at /sys/fs/cgroup"};
+  }
+
+ private:
+  static std::string own_below(const Mount& mount, std::string_view own_path);
+  static std::string parent_of(std::string_view group) { return std::string(group.substr(0, group.rfind('/'))); }
+  static std::optional<Error> refusal_of(const Tree& tree);
+  static std::vector<Controller> controllers_v2(const Tree& tree, bool accounting);
+  static void choose_base_v2(Tree& tree, bool accounting);
+
+  Kind kind_ = Kind::None;
+  std::vector<Tree> trees_;
+};
+
+inline std::string Hierarchy::own_below(const Mount& mount, std::string_view own_path) {
+  const std::string_view root = mount.root == "/" ? std::string_view() : std::string_view(mount.root);
+  // A process outside the part that is mounted (a container) has its place at the mount point.
+  if (!own_path.starts_with(root)) return {};
+  own_path.remove_prefix(root.size());
+  if (own_path == "/" || !own_path.starts_with('/') || own_path.starts_with("/..")) return {};
+  return std::string(own_path);
+}
+
+inline std::optional<Error> Hierarchy::refusal_of(const Tree& tree) {
+  const auto base = tree.folder("");
+  for (const auto& path : {base, detail::join(base, files::processes)}) {
+    if (!detail::writable(path)) return detail::system_error(errno, "making groups below " + base);
+  }
+  return std::nullopt;
+}
+
+inline std::vector<Controller> Hierarchy::controllers_v2(const Tree& tree, bool accounting) {
+  const auto base = tree.folder("");
+  const auto text = [&](std::string_view file) {
+    auto content = detail::read_file(detail::join(base, file));
+    if (!content) return std::string();
+    return content->substr(0, content->find_last_not_of('\n') + 1);
+  };
+  const auto enabled = text(files::subtree_control);
+  // The kernel enables controllers below the real root, and below groups that hold no process themselves.
+  const bool can_enable = detail::writable(detail::join(base, files::subtree_control)) &&
+                          (!detail::exists(detail::join(base, files::type)) || text(files::processes).empty());
+  const auto offered = can_enable ? text(files::controllers) : std::string();
+  std::vector<Controller> usable;
+  for (const auto controller : {Controller::Cpu, Controller::Memory}) {
+    const auto name = to_string(controller);
+    if (detail::has_word(enabled, ' ', name) || detail::has_word(offered, ' ', name)) usable.push_back(controller);
+  }
+  if (accounting) usable.push_back(Controller::CpuAccounting);
+  return usable;
+}
+
+inline void Hierarchy::choose_base_v2(Tree& tree, bool accounting) {
+  tree.base = tree.own;
+  tree.controllers = controllers_v2(tree, accounting);
+  tree.refusal = refusal_of(tree);
+  for (Tree candidate = tree; !candidate.base.empty();) {
+    candidate.base = parent_of(candidate.base);
+    candidate.controllers = controllers_v2(candidate, accounting);
+    candidate.refusal = refusal_of(candidate);
+    if (!candidate.refusal && (tree.refusal || candidate.controllers.size() > tree.controllers.size())) {
+      tree = candidate;
+    }
+  }
+}
+
+inline Result<Hierarchy> Hierarchy::detect(const std::string& root) {
+  const auto own_text = detail::read_file(detail::join(root, files::own_groups));
+  const auto mount_text = detail::read_file(detail::join(root, files::mounts));
+  if (!own_text || !mount_text) return Hierarchy{};  // a kernel built without cgroups
+  const auto own_groups = parse_own_groups(*own_text);
+  if (!own_groups) return own_groups.error();
+  const auto mounts = parse_mounts(*mount_text);
+  if (!mounts) return mounts.error();
+
+  const auto is_mounted_for = [](const Mount& mount, const OwnGroup& own) {
+    if (own.hierarchy == 0) return mount.version == 2;
+    return mount.version == 1 &&
+           detail::has_word(mount.controllers, ',', own.controllers.substr(0, own.controllers.find(',')));
+  };
+  std::vector<Tree> v1;
+  std::vector<Tree> v2;
+  for (const auto& own : *own_groups) {
+    for (const auto& mount : *mounts) {
+      if (!is_mounted_for(mount, own)) continue;
+      Tree tree;
+      tree.version = mount.version;
+      tree.mount_point = root == "/" ? mount.mount_point : detail::join(root, mount.mount_point);
+      tree.own = own_below(mount, own.path);
+      if (!detail::exists(tree.mount_point + tree.own)) tree.own.clear();
+      tree.base = tree.own;
+      for (const auto controller : {Controller::Cpu, Controller::CpuAccounting, Controller::Memory}) {
+        if (detail::has_word(own.controllers, ',', to_string(controller))) tree.controllers.push_back(controller);
+      }
+      (mount.version == 2 ? v2 : v1).push_back(std::move(tree));
+      break;  // a second mount shows the same tree
+    }
+  }
+  std::erase_if(v1, [](const Tree& tree) { return tree.controllers.empty(); });
+  for (auto& tree : v1) tree.refusal = refusal_of(tree);
+  bool v1_accounts = false;
+  for (const auto& tree : v1) v1_accounts = v1_accounts || tree.has(Controller::CpuAccounting);
+  for (auto& tree : v2) choose_base_v2(tree, !v1_accounts);
+
+  const auto kind = v1.empty() ? (v2.empty() ? Kind::None : Kind::V2) : (v2.empty() ? Kind::V1 : Kind::Hybrid);
+  // Beside v1, a v2 tree without controllers has nothing to add.
+  if (kind == Kind::Hybrid) {
+    std::erase_if(v2, [](const Tree& tree) { return tree.controllers.empty(); });
+  }
+  v1.insert(v1.end(), v2.begin(), v2.end());
+  return Hierarchy(kind, std::move(v1));
+}
+
+}  // namespace amp4ec::cgroup

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <amp4ec/cgroup/group.hpp>
+
+#include "cgroup/support/built_tree.hpp"
+#include "cgroup/support/print_result.hpp"
+#include "support/catch.hpp"
+
+#include <limits>
+
+using namespace amp4ec;
+using namespace amp4ec::literals;
+using namespace amp4ec::cgroup;
+using namespace amp4ec::cgroup::test;
+using namespace std::chrono_literals;
+
+namespace {
+using Log = std::vector<std::string>;
+
+struct Machine {
+  TempFolder root;
+  std::shared_ptr<PlayedKernel> kernel = std::make_shared<PlayedKernel>();
+  Hierarchy hierarchy;
+
+  explicit Machine(void (*build)(const TempFolder&)) {
+    build(root);
+    hierarchy = Hierarchy::detect(root.path()).value();
+  }
+  Result<Group> create(const std::string& path, const Limits& limits = {}) const {
+    return Group::create(hierarchy, path, limits, kernel);
+  }
+  [[nodiscard]] int folders_left() const {
+    int count = 0;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(root.path() + "/cg")) {
+      if (entry.path().filename().string().starts_with("amp4ec")) ++count;
+    }
+    return count;
+  }
+};
+}  // namespace
+
+TEST_CASE("v1: limits are written in the order that the kernel accepts") {
+  const Machine machine(build_v1);
+  {
+    auto group = machine.create("amp4ec-1-2/high", {.cpus = 0.4_cpu, .memory = 512_MiB});
+    REQUIRE(group);
+    CHECK(machine.kernel->log == Log{"create amp4ec-1-2", "create amp4ec-1-2/high",  // memory
+                                     "create amp4ec-1-2", "create amp4ec-1-2/high",  // cpu,cpuacct
+                                     "amp4ec-1-2/high cpu.cfs_quota_us=-1", "amp4ec-1-2/high cpu.cfs_period_us=20000",
+                                     "amp4ec-1-2/high cpu.cfs_quota_us=8000",
+                                     "amp4ec-1-2/high memory.limit_in_bytes=536870912",
+                                     "amp4ec-1-2/high memory.memsw.limit_in_bytes=536870912"});
+    machine.kernel->log.clear();
+    REQUIRE(group->set_limits({.cpus = 0.2_cpu, .memory = 1_GiB}));
+    CHECK(machine.kernel->log == Log{"amp4ec-1-2/high cpu.cfs_quota_us=-1", "amp4ec-1-2/high cpu.cfs_period_us=20000",
+                                     "amp4ec-1-2/high cpu.cfs_quota_us=4000",
+                                     "amp4ec-1-2/high memory.memsw.limit_in_bytes=1073741824",
+                                     "amp4ec-1-2/high memory.limit_in_bytes=1073741824"});
+    CHECK(group->limits() == Limits{.cpus = 0.2_cpu, .memory = 1_GiB});
+
+    machine.kernel->log.clear();
+    REQUIRE(group->set_limits(group->limits()));
+    CHECK(machine.kernel->log.empty());
+
+    REQUIRE(group->set_limits({}));
+    CHECK(machine.kernel->log == Log{"amp4ec-1-2/high cpu.cfs_quota_us=-1", "amp4ec-1-2/high cpu.cfs_period_us=20000",
+                                     "amp4ec-1-2/high memory.memsw.limit_in_bytes=-1",
+                                     "amp4ec-1-2/high memory.limit_in_bytes=-1"});
+  }
+  CHECK(machine.folders_left() == 0);
+}
+
+TEST_CASE("v1 without swap accounting limits memory alone") {
+  const Machine machine(build_v1);
+  auto group = machine.create("amp4ec-1-2");
+  REQUIRE(group);
+  std::filesystem::remove(machine.root.path() + "/cg/memory/host/amp4ec-1-2/memory.memsw.limit_in_bytes");
+  machine.kernel->log.clear();
+  REQUIRE(group->set_limits({.memory = 1_MiB}));
+  CHECK(machine.kernel->log == Log{"amp4ec-1-2 memory.limit_in_bytes=1048576"});
+}
+
+TEST_CASE("v2: controllers are handed down through our own groups, limits are one write each") {
+  const Machine machine(build_v2);
+  {
+    auto node = machine.create("amp4ec-1-2/low", {.cpus = 0.4_cpu, .memory = 512_MiB});
+    REQUIRE(node);
+    auto worker = machine.create("amp4ec-1-2/low/worker-1");
+    REQUIRE(worker);
+    CHECK(machine.kernel->log == Log{"create amp4ec-1-2", "amp4ec-1-2 cgroup.subtree_control=+cpu +memory",
+                                     "create amp4ec-1-2/low", "amp4ec-1-2/low cpu.max=8000 20000",
+                                     "amp4ec-1-2/low memory.max=536870912", "amp4ec-1-2/low memory.swap.max=0",
+                                     "amp4ec-1-2/low cgroup.subtree_control=+cpu +memory",
+                                     "create amp4ec-1-2/low/worker-1"});
+    machine.kernel->log.clear();
+    REQUIRE(node->set_limits({}));
+    CHECK(machine.kernel->log == Log{"amp4ec-1-2/low cpu.max=max 20000", "amp4ec-1-2/low memory.max=max",
+                                     "amp4ec-1-2/low memory.swap.max=max"});
+  }
+  CHECK(machine.folders_left() == 0);
+  CHECK(machine.root.get("cg/app.slice/cgroup.subtree_control") == "cpu memory\n");
+}
+
+TEST_CASE("small quotas stretch the period, since the kernel grants at least 1 ms") {
+  CHECK(detail::cpu_quota({.cpus = 1.0_cpu}).quota_us == 20'000);
+  CHECK(detail::cpu_quota({.cpus = 2.5_cpu, .cpu_period = 10ms}).quota_us == 25'000);
+  const auto small = detail::cpu_quota({.cpus = 0.01_cpu});
+  CHECK(small.period_us == 100'000);
+  CHECK(small.quota_us == 1'000);
+  const auto smallest = detail::cpu_quota({.cpus = 0.001_cpu});
+  CHECK(smallest.period_us == 1'000'000);
+  CHECK(smallest.quota_us == 1'000);
+}
+
+TEST_CASE("usage is read from both versions") {
+  const auto build = GENERATE(build_v1, build_v2);
+  const Machine machine(build);
+  const auto group = machine.create("amp4ec-1-2/high/worker-1");
+  REQUIRE(group);
+  const auto usage = group->read();
+  REQUIRE(usage);
+  CHECK(usage->cpu_time == 2000us);
+  CHECK(usage->throttled_time == 300us);
+  CHECK(usage->nr_throttled == 2);
+  CHECK(usage->memory == Bytes{600'000});
+  CHECK(usage->memory_peak == Bytes{1'500'000});
+  CHECK(usage->oom_kills == 1);
+}
+
+TEST_CASE("a reading follows the files, and a malformed file is an error") {
+  const Machine machine(build_v2);
+  const auto group = machine.create("amp4ec-1-2");
+  REQUIRE(group);
+  machine.root.put("cg/app.slice/amp4ec-1-2/memory.stat", "inactive_file 2000000\n");
+  CHECK(group->read()->memory == 0_B);  // never below zero
+  machine.root.put("cg/app.slice/amp4ec-1-2/memory.current", "broken\n");
+  REQUIRE_FALSE(group->read());
+  CHECK(group->read().error().code == Errc::CgroupFailed);
+}
+
+TEST_CASE("bad paths and limits are refused before anything is made") {
+  const Machine machine(build_v1);
+  for (const auto* path : {"", "high", "/amp4ec-1", "amp4ec-1/", "amp4ec-1//a", "amp4ec-1/..", "amp4ec-1/./a",
+                           "amp4ec-1/a b", "amp4ec-1/../../system.slice"}) {
+    INFO(path);
+    const auto group = machine.create(path);
+    REQUIRE_FALSE(group);
+    CHECK(group.error().code == Errc::InvalidArgument);
+  }
+  for (const auto& limits : {Limits{.cpus = Cpus{-1}}, Limits{.cpus = Cpus{0.0001}},
+                             Limits{.cpus = Cpus{std::numeric_limits<double>::quiet_NaN()}},
+                             Limits{.cpu_period = 500us}, Limits{.cpu_period = 2s}}) {
+    const auto group = machine.create("amp4ec-1", limits);
+    REQUIRE_FALSE(group);
+    CHECK(group.error().code == Errc::InvalidArgument);
+  }
+  CHECK(machine.kernel->log.empty());
+}
+
+TEST_CASE("a group that is there is not taken over, nor removed") {
+  const Machine machine(build_v1);
+  machine.root.put("cg/cpu,cpuacct/amp4ec-1-2/high/cgroup.procs", "");
+  const auto group = machine.create("amp4ec-1-2/high");
+  REQUIRE_FALSE(group);
+  CHECK(group.error().code == Errc::CgroupFailed);
+  CHECK(machine.root.has("cg/cpu,cpuacct/amp4ec-1-2/high/cgroup.procs"));
+  CHECK_FALSE(machine.root.has("cg/memory/host/amp4ec-1-2"));
+}
+
+TEST_CASE("a limit that fails leaves nothing behind") {
+  const Machine machine(build_v1);
+  machine.kernel->fail_on = GENERATE("cpu.cfs_period_us", "memory.limit_in_bytes", "memory.memsw.limit_in_bytes");
+  CHECK_FALSE(machine.create("amp4ec-1-2/high", {.cpus = 1.0_cpu, .memory = 1_GiB}));
+  CHECK(machine.folders_left() == 0);
+}
+
+TEST_CASE("a controller that v2 refuses to hand down leaves nothing behind and says why") {
+  const Machine machine(build_v2);
+  machine.kernel->fail_on = "cgroup.subtree_control";
+  const auto group = machine.create("amp4ec-1-2/high");
+  REQUIRE_FALSE(group);
+  CHECK(group.error().message.find("lowest groups") != std::string::npos);
+  CHECK(machine.folders_left() == 0);
+}
+
+TEST_CASE("limits without their controller are refused; the group itself works") {
+  TempFolder root;
+  build_v1(root);
+  root.put("proc/self/cgroup", "3:memory:/host\n");
+  const auto hierarchy = Hierarchy::detect(root.path()).value();
+  const auto kernel = std::make_shared<PlayedKernel>();
+  const auto limited = Group::create(hierarchy, "amp4ec-1-2", {.cpus = 1.0_cpu}, kernel);
+  REQUIRE_FALSE(limited);
+  CHECK(limited.error().code == Errc::CgroupUnavailable);
+  auto group = Group::create(hierarchy, "amp4ec-1-2", {.memory = 1_GiB}, kernel);
+  REQUIRE(group);
+  CHECK(group->set_limits({.cpus = 1.0_cpu, .memory = 1_GiB}).error().code == Errc::CgroupUnavailable);
+  CHECK(group->read()->cpu_time == 0us);
+  CHECK(group->read()->memory == Bytes{600'000});
+}
+
+TEST_CASE("parents made in passing go with their last child, owned ones with their owner") {
+  const Machine machine(build_v1);
+  {
+    auto high = machine.create("amp4ec-1-2/high");
+    auto low = machine.create("amp4ec-1-2/low");
+    REQUIRE((high && low));
+    REQUIRE(high->remove());
+    CHECK(machine.root.has("cg/memory/host/amp4ec-1-2/low"));
+    REQUIRE(low->remove());
+    CHECK(machine.folders_left() == 0);
+  }
+  auto host = machine.create("amp4ec-1-2");
+  REQUIRE(host);
+  auto high = machine.create("amp4ec-1-2/high");
+  REQUIRE(high->remove());
+  CHECK(machine.root.has("cg/memory/host/amp4ec-1-2"));
+  high = machine.create("amp4ec-1-2/high");
+  REQUIRE(host->remove());  // takes its children along
+  CHECK(machine.folders_left() == 0);
+  CHECK(high->remove());
+}
+
+TEST_CASE("a group moves, and an empty one does nothing") {
+  const Machine machine(build_v1);
+  auto first = machine.create("amp4ec-1-2/a");
+  auto second = machine.create("amp4ec-1-2/b");
+  REQUIRE((first && second));
+  *first = std::move(*second);
+  CHECK(first->path() == "amp4ec-1-2/b");
+  CHECK_FALSE(machine.root.has("cg/memory/host/amp4ec-1-2/a"));
+  CHECK(machine.root.has("cg/memory/host/amp4ec-1-2/b"));
+  CHECK(second->read().error().code == Errc::CgroupFailed);  // NOLINT: the moved-from state is the subject
+  CHECK(second->attach(1).error().code == Errc::CgroupFailed);
+  CHECK(second->set_limits({.cpus = 1.0_cpu}).error().code == Errc::CgroupFailed);
+  CHECK(second->kill_all());
+  CHECK(second->remove());
+}
+
+TEST_CASE("attach writes the process id into every tree, and refuses what is none") {
+  const Machine machine(build_v1);
+  auto group = machine.create("amp4ec-1-2");
+  REQUIRE(group);
+  REQUIRE(group->attach(4711));
+  CHECK(machine.root.get("cg/memory/host/amp4ec-1-2/cgroup.procs") == "4711\n");
+  CHECK(machine.root.get("cg/cpu,cpuacct/amp4ec-1-2/cgroup.procs") == "4711\n");
+  CHECK(group->processes().value() == std::vector<pid_t>{4711});
+  CHECK(group->attach(0).error().code == Errc::InvalidArgument);  // to the kernel it would mean the caller
+  CHECK(group->attach(-1).error().code == Errc::InvalidArgument);
+  machine.root.put("cg/memory/host/amp4ec-1-2/cgroup.procs", "");
+  machine.root.put("cg/cpu,cpuacct/amp4ec-1-2/cgroup.procs", "");
+}
+
+TEST_CASE("killing is bounded in time, spares the caller and never signals process 0") {
+  const Machine machine(build_v1);
+  auto group = machine.create("amp4ec-1-2");
+  REQUIRE(group);
+  const std::string file = "cg/memory/host/amp4ec-1-2/cgroup.procs";
+  machine.root.put(file, "0\n");
+  const auto stuck = group->kill_all(5ms);
+  REQUIRE_FALSE(stuck);
+  CHECK(stuck.error().code == Errc::CgroupFailed);
+  CHECK_FALSE(group->remove(5ms));
+  CHECK(machine.root.has(file));
+
+  machine.root.put(file, fmt::format("{}\n", ::getpid()));
+  const auto self = group->kill_all(5ms);
+  REQUIRE_FALSE(self);
+  CHECK(self.error().message.find("calling process") != std::string::npos);
+
+  machine.root.put(file, "");
+  CHECK(group->remove());
+  CHECK(machine.folders_left() == 0);
+}
+
+TEST_CASE("v2 kills by cgroup.kill and believes cgroup.events") {
+  const Machine machine(build_v2);
+  auto group = machine.create("amp4ec-1-2");
+  REQUIRE(group);
+  machine.root.put("cg/app.slice/amp4ec-1-2/cgroup.events", "populated 1\nfrozen 0\n");
+  REQUIRE_FALSE(group->kill_all(5ms));
+  CHECK(machine.root.get("cg/app.slice/amp4ec-1-2/cgroup.kill") == "1");
+  machine.root.put("cg/app.slice/amp4ec-1-2/cgroup.events", "populated 0\nfrozen 0\n");
+  CHECK(group->kill_all());
+}

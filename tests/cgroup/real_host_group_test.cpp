@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// On the machine's own hierarchy; needs privilege, and is skipped with a message without.
+#include <amp4ec/cgroup/group.hpp>
+#include <amp4ec/cgroup/host_group.hpp>
+
+#include "cgroup/support/child.hpp"
+#include "cgroup/support/print_result.hpp"
+#include "cgroup/support/real_machine.hpp"
+#include "support/catch.hpp"
+
+using namespace amp4ec;
+using namespace amp4ec::cgroup;
+using namespace amp4ec::cgroup::test;
+
+TEST_CASE("what a crashed host leaves is killed and removed; a live host's groups stay") {
+  const auto machine = real_machine(GENERATE(0, 1));
+  if (!machine) return;
+  auto live = Group::create(machine->hierarchy, machine->host + "/high", {}, machine->backend);
+  REQUIRE(live);
+
+  int orphan_pipe[2];
+  REQUIRE(::pipe(orphan_pipe) == 0);
+  Child crashing([&] {
+    auto group = Group::create(machine->hierarchy, host_group_name().value() + "/low", {}, native_backend());
+    if (!group) return 1;
+    const pid_t orphan = ::fork();
+    if (orphan == 0) {
+      ::close(orphan_pipe[0]);  // holds the other end until it dies
+      for (;;) ::pause();
+    }
+    if (!group->attach(orphan)) return 2;
+    ::_exit(0);  // without any destructor, as a crash
+  });
+  const auto left = host_group_name(HostIdentity{
+      crashing.pid(), parse_process_stat(*detail::read_file(fmt::format("/proc/{}/stat", crashing.pid())))->start_time,
+      this_host()->pid_namespace});
+  crashing.go();
+  REQUIRE(crashing.wait() == 0);
+  ::close(orphan_pipe[1]);
+  for (const auto& tree : machine->hierarchy.trees()) CHECK(detail::exists(tree.folder(left)));
+
+  const auto removed = remove_stale_groups(machine->hierarchy, machine->backend);
+  REQUIRE(removed);
+  CHECK(*removed >= 1);
+  for (const auto& tree : machine->hierarchy.trees()) CHECK_FALSE(detail::exists(tree.folder(left)));
+  char byte = 0;
+  CHECK(::read(orphan_pipe[0], &byte, 1) == 0);  // end of file: the orphan is dead
+  ::close(orphan_pipe[0]);
+  CHECK(live->read());
+}

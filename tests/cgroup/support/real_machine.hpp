@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <amp4ec/cgroup/backend.hpp>
+#include <amp4ec/cgroup/host_group.hpp>
+#include <amp4ec/cgroup/native_backend.hpp>
+
+#include "support/catch.hpp"
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace amp4ec::cgroup::test {
+
+/// The machine that the test runs on, with one of the backends that work here.
+struct RealMachine {
+  Hierarchy hierarchy;
+  std::shared_ptr<Backend> backend;
+  std::string host;
+
+  /// The folders named by `host`, over all trees.
+  [[nodiscard]] std::vector<std::string> left() const {
+    std::vector<std::string> folders;
+    for (const auto& tree : hierarchy.trees()) {
+      if (detail::exists(tree.folder(host))) folders.push_back(tree.folder(host));
+    }
+    return folders;
+  }
+};
+
+/// Nothing, with a message, where the test cannot run: no cgroups or no privilege. `which`: 0 native, 1 libcgroup.
+inline std::optional<RealMachine> real_machine(int which) {
+  auto hierarchy = Hierarchy::detect();
+  REQUIRE(hierarchy);
+  for (const auto controller : {Controller::Cpu, Controller::Memory}) {
+    if (const auto usable = hierarchy->check(controller); !usable) {
+      WARN("skipped: " << usable.error().what());
+      return std::nullopt;
+    }
+  }
+  auto backend = native_backend();
+  if (which == 1) {
+    auto libcgroup = libcgroup_backend(*hierarchy);
+    if (!libcgroup) {
+      WARN("skipped: " << libcgroup.error().what());
+      return std::nullopt;
+    }
+    backend = *libcgroup;
+  }
+  return RealMachine{*hierarchy, backend, host_group_name().value()};
+}
+
+}  // namespace amp4ec::cgroup::test

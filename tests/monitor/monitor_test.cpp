@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <amp4ec/monitor/monitor.hpp>
+
+#include "cgroup/support/print_result.hpp"
+#include "support/catch.hpp"
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+
+#include <atomic>
+#include <future>
+#include <optional>
+#include <thread>
+
+using namespace amp4ec;
+using namespace amp4ec::literals;
+using namespace std::chrono_literals;
+
+namespace {
+/// An executor with threads of its own.
+class Running {
+ public:
+  explicit Running(int threads) : guard_(context_.get_executor()) {
+    for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { context_.run(); });
+  }
+  ~Running() {
+    guard_.reset();
+    for (auto& thread : threads_) thread.join();
+  }
+  Running(const Running&) = delete;
+  Running& operator=(const Running&) = delete;
+  boost::asio::any_io_executor executor() { return context_.get_executor(); }
+
+ private:
+  boost::asio::io_context context_;
+  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> guard_;
+  std::vector<std::thread> threads_;
+};
+
+NodeSource counting_node(std::string name, std::atomic<std::uint64_t>& requests) {
+  return {std::move(name), 1.0_cpu, 0_B, {}, [&requests]() -> Result<WorkerReading> {
+            const auto done = ++requests;
+            return WorkerReading{true, 0, done, std::chrono::nanoseconds(1000 * done)};
+          }};
+}
+}  // namespace
+
+TEST_CASE("rounds by hand: snapshot, latest, history and its window") {
+  boost::asio::io_context context;
+  Monitor monitor(context.get_executor(), 3);
+  std::atomic<std::uint64_t> high{0}, low{0};
+  REQUIRE(monitor.add_node(counting_node("high", high)));
+  REQUIRE(monitor.add_node(counting_node("low", low)));
+  CHECK(monitor.latest().empty());
+  CHECK(monitor.snapshot("high").error().code == Errc::InvalidArgument);
+  for (int i = 0; i < 5; ++i) monitor.sample();
+
+  const auto history = monitor.history("high");
+  REQUIRE(history.size() == 3);
+  CHECK(history.front().requests_done == 3);
+  CHECK(history.back().requests_done == 5);
+  CHECK(monitor.snapshot("high")->requests_done == 5);
+  const auto latest = monitor.latest();
+  REQUIRE(latest.size() == 2);
+  CHECK(latest[0].node == "high");
+  CHECK(latest[1].node == "low");
+
+  monitor.remove_node("low");
+  monitor.sample();
+  CHECK(low == 6);
+  CHECK(monitor.history("low").empty());
+  CHECK(monitor.latest().size() == 1);
+}
+
+TEST_CASE("names are unique, limits follow, the interval has a floor") {
+  boost::asio::io_context context;
+  Monitor monitor(context.get_executor());
+  REQUIRE(monitor.add_node({"high", 1.0_cpu, 1_GiB, {}, {}}));
+  CHECK(monitor.add_node({"high", 1.0_cpu, 1_GiB, {}, {}}).error().code == Errc::InvalidArgument);
+  CHECK(monitor.add_node({"", 1.0_cpu, 1_GiB, {}, {}}).error().code == Errc::InvalidArgument);
+  REQUIRE(monitor.set_limits("high", 0.5_cpu, 2_GiB));
+  CHECK(monitor.set_limits("low", 0.5_cpu, 2_GiB).error().code == Errc::InvalidArgument);
+  monitor.sample();
+  CHECK(monitor.snapshot("high")->cpu_quota == 0.5_cpu);
+  CHECK(monitor.snapshot("high")->memory_limit == 2_GiB);
+  CHECK(monitor.start(9ms).error().code == Errc::InvalidArgument);
+}
+
+TEST_CASE("subscribers hear every sample until they leave") {
+  boost::asio::io_context context;
+  std::optional<Monitor> monitor(std::in_place, context.get_executor());
+  REQUIRE(monitor->add_node({"high", 1.0_cpu, 0_B, {}, {}}));
+  int heard = 0;
+  Subscription other = monitor->subscribe([&](const Sample&) { heard += 100; });
+  {
+    const Subscription subscription = monitor->subscribe([&](const Sample& sample) {
+      CHECK(sample.node == "high");
+      ++heard;
+    });
+    monitor->sample();
+    CHECK(heard == 101);
+  }
+  monitor->sample();
+  CHECK(heard == 201);
+  other.reset();
+  monitor->sample();
+  CHECK(heard == 201);
+
+  Subscription moved = monitor->subscribe([&](const Sample&) { ++heard; });
+  other = std::move(moved);
+  monitor->sample();
+  CHECK(heard == 202);
+  monitor.reset();  // the subscription outlives the monitor
+}
+
+TEST_CASE("a callback may unsubscribe itself and others, remove nodes, stop and destroy the monitor") {
+  boost::asio::io_context context;
+  std::optional<Monitor> monitor(std::in_place, context.get_executor());
+  std::atomic<std::uint64_t> a{0}, b{0};
+  REQUIRE(monitor->add_node(counting_node("a", a)));
+  REQUIRE(monitor->add_node(counting_node("b", b)));
+  Subscription first, second;
+  int first_heard = 0;
+  int second_heard = 0;
+  first = monitor->subscribe([&](const Sample&) {
+    ++first_heard;
+    second.reset();
+    first.reset();
+    monitor->remove_node("b");
+  });
+  second = monitor->subscribe([&](const Sample&) { ++second_heard; });
+  monitor->sample();
+  CHECK(first_heard == 1);
+  CHECK(second_heard == 0);
+  CHECK(b == 1);  // read when it joined only
+
+  REQUIRE(monitor->add_node(counting_node("b", b)));
+  const Subscription last = monitor->subscribe([&](const Sample&) { monitor.reset(); });
+  monitor->sample();
+  CHECK_FALSE(monitor.has_value());
+  CHECK(b == 2);
+}
+
+TEST_CASE("the timer samples until stop, and starts again") {
+  Running running(2);
+  std::atomic<std::uint64_t> requests{0};
+  Monitor monitor(running.executor());
+  REQUIRE(monitor.add_node(counting_node("high", requests)));
+  for (int round = 0; round < 2; ++round) {
+    std::promise<void> enough;
+    std::atomic<int> left{5};
+    const Subscription subscription = monitor.subscribe([&](const Sample&) {
+      if (--left == 0) enough.set_value();
+    });
+    REQUIRE(monitor.start(10ms));
+    enough.get_future().wait();
+    monitor.stop();
+    const auto at_stop = requests.load();
+    monitor.stop();
+    CHECK(requests == at_stop);
+  }
+  const auto history = monitor.history("high");
+  REQUIRE(history.size() >= 10);
+  for (std::size_t i = 1; i < history.size(); ++i) CHECK(history[i].time > history[i - 1].time);
+}
+
+TEST_CASE("nothing is called after stop, unsubscribe, removal or destruction while the executor runs") {
+  Running running(2);
+  for (int round = 0; round < 20; ++round) {
+    auto alive = std::make_unique<std::atomic<bool>>(true);  // freed at once: a late call is a use after free
+    const auto touch = [flag = alive.get()] { return flag->load(); };
+    std::promise<void> sampled;
+    std::atomic<bool> told{false};
+    {
+      Monitor monitor(running.executor());
+      REQUIRE(monitor.add_node({"high", 1.0_cpu, 0_B, {}, [touch]() -> Result<WorkerReading> {
+                                  return WorkerReading{touch(), 0, 0, 0ns};
+                                }}));
+      Subscription subscription = monitor.subscribe([&, touch](const Sample& sample) {
+        if (sample.alive && touch() && !told.exchange(true)) sampled.set_value();
+      });
+      REQUIRE(monitor.start(10ms));
+      sampled.get_future().wait();
+      if (round % 4 == 0) monitor.stop();
+      if (round % 4 == 1) subscription.reset();
+      if (round % 4 == 2) monitor.remove_node("high");
+      if (round % 2 == 1) continue;  // the destructors alone must do
+    }
+    alive.reset();
+  }
+}
+
+TEST_CASE("all methods may be called at once") {
+  Running running(2);
+  Monitor monitor(running.executor());
+  std::atomic<std::uint64_t> requests{0};
+  REQUIRE(monitor.add_node(counting_node("high", requests)));
+  REQUIRE(monitor.start(10ms));
+  std::vector<std::thread> threads;
+  for (int id = 0; id < 3; ++id) {
+    threads.emplace_back([&, id] {
+      const auto name = fmt::format("node-{}", id);
+      std::atomic<std::uint64_t> own{0};
+      for (int i = 0; i < 200; ++i) {
+        (void)monitor.add_node(counting_node(name, own));
+        const Subscription subscription = monitor.subscribe([](const Sample&) {});
+        monitor.sample();
+        (void)monitor.latest();
+        (void)monitor.history("high");
+        (void)monitor.snapshot("high");
+        (void)monitor.set_limits("high", 1.0_cpu, 0_B);
+        if (i % 50 == id) (void)monitor.start(10ms);
+        monitor.remove_node(name);
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  CHECK(monitor.history("high").size() == Monitor::default_window);
+}

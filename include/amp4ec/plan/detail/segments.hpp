@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <amp4ec/plan/profile.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <vector>
+
+namespace amp4ec::detail {
+
+/// The places where an exact plan may cut, those both valid and measured, and the cost of what lies between them in
+/// constant time. Boundary 0 is the start of the model, `end()` its end.
+class Segments {
+ public:
+  explicit Segments(const Profile& profile)
+      : fixed_memory_(profile.process_memory + profile.peak_activation), whole_us_(profile.whole_us) {
+    const LayerGraph& graph = profile.graph;
+    add(0, whole_us_, whole_us_, Bytes{});
+    Bytes weights;
+    for (std::size_t i = 0; i < graph.layers.size(); ++i) {
+      weights += graph.layers[i].weights;
+      const bool last = i + 1 == graph.layers.size();
+      if (!last && !(graph.cuts[i].valid && profile.cut_times[i].measured)) continue;
+      add(i + 1, last ? whole_us_ : profile.cut_times[i].prefix_us, last ? 0 : profile.cut_times[i].suffix_us,
+          last ? Bytes{} : graph.cuts[i].crossing);
+      weights_.back() = weights;
+    }
+  }
+
+  [[nodiscard]] std::size_t end() const noexcept { return first_layer_.size() - 1; }
+  [[nodiscard]] std::size_t first_layer(std::size_t boundary) const { return first_layer_[boundary]; }
+  [[nodiscard]] std::size_t last_layer(std::size_t boundary) const { return first_layer_[boundary] - 1; }
+  [[nodiscard]] Bytes crossing(std::size_t boundary) const { return crossing_[boundary]; }
+
+  /// `segment_time_us` and `segment_memory` of the layers from boundary i to boundary j.
+  [[nodiscard]] double time_us(std::size_t i, std::size_t j) const {
+    return std::max(0.0, prefix_us_[j] + suffix_us_[i] - whole_us_);
+  }
+  [[nodiscard]] Bytes memory(std::size_t i, std::size_t j) const {
+    return fixed_memory_ + Bytes{2 * (weights_[j].count - weights_[i].count)};
+  }
+
+ private:
+  void add(std::size_t first_layer, double prefix_us, double suffix_us, Bytes crossing) {
+    first_layer_.push_back(first_layer);
+    prefix_us_.push_back(prefix_us);
+    suffix_us_.push_back(suffix_us);
+    crossing_.push_back(crossing);
+    weights_.emplace_back();
+  }
+
+  Bytes fixed_memory_;
+  double whole_us_;
+  std::vector<std::size_t> first_layer_;
+  std::vector<double> prefix_us_;
+  std::vector<double> suffix_us_;
+  std::vector<Bytes> crossing_;
+  std::vector<Bytes> weights_;  // of all layers before the boundary
+};
+
+}  // namespace amp4ec::detail

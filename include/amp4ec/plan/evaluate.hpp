@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <amp4ec/plan/detail/advice.hpp>
+#include <amp4ec/plan/validate.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <limits>
+#include <map>
+#include <set>
+#include <span>
+#include <string_view>
+#include <tuple>
+#include <utility>
+
+namespace amp4ec {
+
+/// Leaf modules whose work begins in layers first..last. One that works after the last layer counts for the last.
+inline std::size_t leaf_modules(const LayerGraph& graph, std::size_t first, std::size_t last) {
+  return static_cast<std::size_t>(std::ranges::count_if(graph.leaves, [&](const LeafModule& leaf) {
+    const std::size_t layer = std::min(leaf.first_layer, graph.layers.size() - 1);
+    return first <= layer && layer <= last;
+  }));
+}
+
+/// Whether the workers of a plan fit their nodes, by each stage's `memory`; stages with the same node and layers are
+/// one worker. @error PlanInfeasible names the node, what it must hold and what it has.
+inline Result<void> check_memory(const Plan& plan, std::span<const NodeSpec> nodes) {
+  std::set<std::tuple<std::string_view, std::size_t, std::size_t>> workers;
+  std::map<std::string_view, Bytes> needed;
+  for (const Pipeline& pipeline : plan.pipelines) {
+    for (const Stage& stage : pipeline.stages) {
+      if (workers.emplace(stage.node, stage.first_layer, stage.last_layer).second) needed[stage.node] += stage.memory;
+    }
+  }
+  for (const NodeSpec& node : nodes) {
+    const auto need = needed.find(node.name);
+    if (need != needed.end() && !fits(node, need->second)) {
+      return Error{Errc::PlanInfeasible,
+                   fmt::format("node '{}' would need {}, but has {}; move layers off it or raise its limit", node.name,
+                               format_bytes(need->second), format_bytes(node.memory))};
+    }
+  }
+  return {};
+}
+
+/// Checks a plan, e.g. one edited by hand, and fills in what is predicted of it: each stage's time, memory, crossing
+/// and leaf modules, `predicted` and `advice`; `gap` becomes unknown (-1).
+///
+/// Throughput of a pipeline = 1 / max over its stages and links of their times; of a plan = the sum over its pipelines.
+/// Latency = sum of stage and link times, of the fastest pipeline. A node or link that serves several stages is
+/// charged the sum of their times in each: what is predicted then can be reached with equal rates, if not exceeded.
+/// A plan that does not fit a node's memory is no error here, but the advice says so: see `check_memory`.
+/// @error what `validate_problem` and `validate_plan` refuse.
+inline Result<Plan> evaluate(Plan plan, const Profile& profile, std::span<const NodeSpec> nodes,
+                             std::span<const LinkSpec> links = {}) {
+  if (const auto valid = validate_problem({profile, nodes, links}); !valid) return valid.error();
+  if (const auto valid = validate_plan(plan, profile.graph, nodes); !valid) return valid.error();
+
+  detail::Charges charges;
+  for (Pipeline& pipeline : plan.pipelines) {
+    for (std::size_t s = 0; s < pipeline.stages.size(); ++s) {
+      Stage& stage = pipeline.stages[s];
+      const bool at_end = s + 1 == pipeline.stages.size();
+      stage.time_us = stage_time_us(profile, *std::ranges::find(nodes, stage.node, &NodeSpec::name), stage.first_layer,
+                                    stage.last_layer);
+      stage.memory = segment_memory(profile, stage.first_layer, stage.last_layer);
+      stage.crossing = at_end ? Bytes{} : profile.graph.cuts[stage.last_layer].crossing;
+      stage.leaf_modules = leaf_modules(profile.graph, stage.first_layer, stage.last_layer);
+      charges.nodes[stage.node] += stage.time_us;
+      if (at_end) continue;
+      const LinkSpec* link = find_link(links, stage.node, pipeline.stages[s + 1].node);
+      charges.links[{stage.node, pipeline.stages[s + 1].node}] += link_time_us(link, stage.crossing);
+    }
+  }
+
+  plan.predicted = {0, std::numeric_limits<double>::infinity()};
+  for (const Pipeline& pipeline : plan.pipelines) {
+    plan.predicted.throughput_rps += rate_rps(detail::bottleneck(pipeline, charges).time_us);
+    double latency_us = 0;
+    for (std::size_t s = 0; s < pipeline.stages.size(); ++s) {
+      const Stage& stage = pipeline.stages[s];
+      latency_us += stage.time_us;
+      if (s + 1 == pipeline.stages.size()) break;
+      latency_us += link_time_us(find_link(links, stage.node, pipeline.stages[s + 1].node), stage.crossing);
+    }
+    plan.predicted.latency_ms = std::min(plan.predicted.latency_ms, latency_us / 1e3);
+  }
+  plan.gap = -1;
+  const auto in_memory = check_memory(plan, nodes);
+  plan.advice = in_memory ? detail::describe_bottleneck(plan, charges) : in_memory.error().message;
+  return plan;
+}
+
+}  // namespace amp4ec

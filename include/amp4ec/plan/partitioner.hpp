@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <amp4ec/plan/strategy.hpp>
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+namespace amp4ec {
+
+/// Makes plans: what to be best at, and how. Plain settings; a const Partitioner may be used from several threads.
+struct Partitioner {
+  Strategy strategy = plan_optimal;
+  Objective objective = Objective::throughput;
+  std::size_t pipelines = 0;    ///< Exactly so many; 0: as many as are best.
+  std::size_t max_stages = 0;   ///< At most so many stages a pipeline; 0: no bound.
+  std::vector<LinkSpec> links;  ///< Where none is given, sending costs nothing.
+
+  /// Blocks until the plan is made: milliseconds for a few nodes, seconds for twelve and hundreds of layers.
+  /// @error PlanInfeasible names the binding limit; others as the strategy documents.
+  [[nodiscard]] Result<Plan> plan(const Profile& profile, std::span<const NodeSpec> nodes) const {
+    return strategy(Problem{profile, nodes, links, objective, pipelines, max_stages});
+  }
+};
+
+}  // namespace amp4ec

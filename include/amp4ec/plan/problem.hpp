@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <amp4ec/plan/link_spec.hpp>
+#include <amp4ec/plan/node_spec.hpp>
+#include <amp4ec/plan/plan.hpp>
+#include <amp4ec/plan/profile.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+#include <string_view>
+
+namespace amp4ec {
+
+/// What a plan shall be best at.
+enum class Objective {
+  throughput,  ///< Most requests a second when kept full.
+  latency,     ///< Shortest time of one request alone; among equals, most throughput.
+  memory,      ///< Smallest largest stage; among equals, most throughput.
+};
+
+constexpr std::string_view to_string(Objective objective) noexcept {
+  switch (objective) {
+    case Objective::throughput: return "throughput";
+    case Objective::latency: return "latency";
+    case Objective::memory: return "memory";
+  }
+  return "unknown";
+}
+
+/// @error InvalidArgument that lists the names.
+inline Result<Objective> parse_objective(std::string_view name) {
+  for (const Objective objective : {Objective::throughput, Objective::latency, Objective::memory}) {
+    if (name == to_string(objective)) return objective;
+  }
+  return Error{Errc::InvalidArgument, fmt::format("'{}' is not an objective; use throughput, latency or memory", name)};
+}
+
+/// What a strategy is asked. Borrows everything: profile, nodes and links must outlive it.
+struct Problem {
+  const Profile& profile;
+  std::span<const NodeSpec> nodes;
+  std::span<const LinkSpec> links = {};
+  Objective objective = Objective::throughput;
+  std::size_t pipelines = 0;   ///< Exactly so many; 0: as many as are best.
+  std::size_t max_stages = 0;  ///< At most so many stages a pipeline; 0: no bound.
+};
+
+/// How fast a node runs a worker, relative to one unthrottled CPU: min(1, quota). Workers run on one thread below two
+/// CPUs, so a quota past 1 does not shorten a stage; the gain of more threads on larger quotas is not predicted.
+inline double node_speed(const NodeSpec& node) noexcept {
+  return std::min(1.0, node.cpus.count);
+}
+
+/// Time that layers first..last take on a node, quota included, in microseconds.
+inline double stage_time_us(const Profile& profile, const NodeSpec& node, std::size_t first, std::size_t last) {
+  return segment_time_us(profile, first, last) / node_speed(node);
+}
+
+/// Whether a worker of this size may live on the node.
+constexpr bool fits(const NodeSpec& node, Bytes memory) noexcept {
+  return node.memory.count == 0 || memory <= node.memory;
+}
+
+/// The link in this direction, or nullptr: then sending costs nothing.
+inline const LinkSpec* find_link(std::span<const LinkSpec> links, std::string_view from, std::string_view to) noexcept {
+  const auto link = std::ranges::find_if(links, [&](const LinkSpec& l) { return l.from == from && l.to == to; });
+  return link == links.end() ? nullptr : &*link;
+}
+
+/// Time to send so many bytes, in microseconds: latency + bytes / bandwidth; 0 without a link (`nullptr`).
+inline double link_time_us(const LinkSpec* link, Bytes crossing) noexcept {
+  if (link == nullptr) return 0;
+  return link->latency_us + 1e6 * static_cast<double>(crossing.count) / static_cast<double>(link->bandwidth.count);
+}
+
+/// Requests a second of a pipeline whose slowest stage or link takes so long. A time below one nanosecond counts as
+/// one, so that a rate is never infinite.
+inline double rate_rps(double bottleneck_us) noexcept {
+  constexpr double shortest_us = 1e-3;
+  return 1e6 / std::max(bottleneck_us, shortest_us);
+}
+
+}  // namespace amp4ec

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <amp4ec/plan/problem.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <limits>
+#include <span>
+
+namespace amp4ec {
+
+/// Lengths agree, times and costs are finite and not negative, sums of memory stay in range: what every function of
+/// the planner relies on. @error ProfileInvalid names the fault.
+inline Result<void> validate_profile(const Profile& profile) {
+  const auto refuse = [](std::string what) {
+    return Error{Errc::ProfileInvalid, std::move(what) + "; measure the model again"};
+  };
+  const auto good = [](double value) { return std::isfinite(value) && value >= 0; };
+  const LayerGraph& graph = profile.graph;
+  const std::size_t layers = graph.layers.size();
+  if (layers == 0) return refuse("the profile has no layers");
+  if (graph.cuts.size() + 1 != layers || profile.layer_us.size() != layers ||
+      profile.cut_times.size() != graph.cuts.size()) {
+    return refuse(fmt::format("the profile has {} layers, {} layer times, {} cuts and {} cut times; they do not match",
+                              layers, profile.layer_us.size(), graph.cuts.size(), profile.cut_times.size()));
+  }
+  if (!good(profile.whole_us) || profile.whole_us <= 0) return refuse("the time of the whole model is not positive");
+  if (!good(profile.spread)) return refuse("the spread of the model's time is not a positive number");
+
+  double memory =
+      static_cast<double>(profile.process_memory.count) + static_cast<double>(profile.peak_activation.count);
+  for (std::size_t i = 0; i < layers; ++i) {
+    memory += 2 * static_cast<double>(graph.layers[i].weights.count);
+    if (!good(graph.layers[i].flops) || !good(profile.layer_us[i])) {
+      return refuse(fmt::format("layer {} ('{}') has an impossible time or flops", i, graph.layers[i].name));
+    }
+  }
+  if (memory >= 0x1p63) return refuse("the layers together need more memory than any machine has");
+  for (std::size_t i = 0; i < graph.cuts.size(); ++i) {
+    if (!good(profile.cut_times[i].prefix_us) || !good(profile.cut_times[i].suffix_us)) {
+      return refuse(fmt::format("the cut after layer {} has an impossible time", i));
+    }
+  }
+  for (const LeafModule& leaf : graph.leaves) {
+    if (!good(leaf.cost) || leaf.first_layer > layers) {
+      return refuse(fmt::format("leaf module '{}' has an impossible cost or layer", leaf.name));
+    }
+  }
+  return {};
+}
+
+/// Profile, nodes and links are valid each and together.
+/// @error ProfileInvalid, or InvalidArgument for nodes and links.
+inline Result<void> validate_problem(const Problem& problem) {
+  if (auto valid = validate_profile(problem.profile); !valid) return valid;
+  if (auto valid = validate_nodes(problem.nodes); !valid) return valid;
+  return validate_links(problem.links, problem.nodes);
+}
+
+/// Every pipeline covers every layer once and in order, on known nodes, and cuts only where a cut is valid. A node may
+/// hold several stages, of one pipeline or of several. Memory is `check_memory`'s matter.
+/// @error PlanInvalid where the plan contradicts the model, the nodes or itself; CutRejected with the cut's reason.
+inline Result<void> validate_plan(const Plan& plan, const LayerGraph& graph, std::span<const NodeSpec> nodes) {
+  const auto refuse = [](std::string what) { return Error{Errc::PlanInvalid, std::move(what)}; };
+  if (graph.layers.empty() || graph.cuts.size() + 1 != graph.layers.size()) return refuse("the layer graph is empty");
+  if (!plan.model_hash.empty() && !graph.model_hash.empty() && plan.model_hash != graph.model_hash) {
+    return refuse(
+        fmt::format("the plan was made for model {}, this is model {}; plan again", plan.model_hash, graph.model_hash));
+  }
+  if (plan.pipelines.empty()) return refuse("the plan has no pipeline");
+  const std::size_t layers = graph.layers.size();
+  for (std::size_t p = 0; p < plan.pipelines.size(); ++p) {
+    std::size_t next = 0;
+    for (std::size_t s = 0; s < plan.pipelines[p].stages.size(); ++s) {
+      const Stage& stage = plan.pipelines[p].stages[s];
+      const auto where = [&] { return fmt::format("pipeline {}, stage {} (on '{}')", p, s, stage.node); };
+      if (std::ranges::find(nodes, stage.node, &NodeSpec::name) == nodes.end()) {
+        return refuse(fmt::format("{}: there is no such node", where()));
+      }
+      if (stage.first_layer != next) {
+        return refuse(fmt::format("{}: starts at layer {}, but {} comes next", where(), stage.first_layer, next));
+      }
+      if (stage.last_layer < stage.first_layer || stage.last_layer >= layers) {
+        return refuse(fmt::format("{}: ends at layer {}; it starts at {} and the model's last layer is {}", where(),
+                                  stage.last_layer, stage.first_layer, layers - 1));
+      }
+      next = stage.last_layer + 1;
+      if (next < layers && !graph.cuts[stage.last_layer].valid) {
+        return Error{Errc::CutRejected, fmt::format("{}: a cut after layer {} ('{}') would change the answer: {}",
+                                                    where(), stage.last_layer, graph.layers[stage.last_layer].name,
+                                                    graph.cuts[stage.last_layer].reason)};
+      }
+    }
+    if (next != layers) {
+      return refuse(fmt::format("pipeline {} ends before layer {} of {}; cover them all", p, next, layers));
+    }
+  }
+  return {};
+}
+
+}  // namespace amp4ec

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <amp4ec/plan/profile_json.hpp>
+
+#include <amp4ec/plan/json_text.hpp>
+#include <amp4ec/plan/validate.hpp>
+
+#include "json_reader.hpp"
+
+#include <optional>
+#include <utility>
+
+namespace amp4ec {
+namespace {
+
+namespace json = boost::json;
+
+json::object layer_to_json(const Layer& layer, double time_us) {
+  return {{"name", layer.name},
+          {"operator", layer.op},
+          {"flops", layer.flops},
+          {"weight_bytes", layer.weights.count},
+          {"output_bytes", layer.output.count},
+          {"random", layer.random},
+          {"time_us", time_us}};
+}
+
+json::object cut_to_json(const Cut& cut, const CutTime& time) {
+  return {{"valid", cut.valid},
+          {"reason", cut.reason},
+          {"crossing_bytes", cut.crossing.count},
+          {"crossing_values", cut.crossing_values},
+          {"prefix_us", time.prefix_us},
+          {"suffix_us", time.suffix_us},
+          {"measured", time.measured}};
+}
+
+void read_layer(const detail::JsonReader& reader, Profile& profile) {
+  Layer& layer = profile.graph.layers.emplace_back();
+  reader.read("name", layer.name);
+  reader.read("operator", layer.op);
+  reader.read("flops", layer.flops);
+  reader.read("weight_bytes", layer.weights);
+  reader.read("output_bytes", layer.output);
+  reader.read("random", layer.random);
+  reader.read("time_us", profile.layer_us.emplace_back());
+}
+
+void read_cut(const detail::JsonReader& reader, Profile& profile) {
+  Cut& cut = profile.graph.cuts.emplace_back();
+  reader.read("valid", cut.valid);
+  reader.read("reason", cut.reason);
+  reader.read("crossing_bytes", cut.crossing);
+  reader.read("crossing_values", cut.crossing_values);
+  CutTime& time = profile.cut_times.emplace_back();
+  reader.read("prefix_us", time.prefix_us);
+  reader.read("suffix_us", time.suffix_us);
+  reader.read("measured", time.measured);
+}
+
+}  // namespace
+
+json::object profile_to_json(const Profile& profile) {
+  const LayerGraph& graph = profile.graph;
+  json::array layers;
+  for (std::size_t i = 0; i < graph.layers.size(); ++i) {
+    layers.push_back(layer_to_json(graph.layers[i], profile.layer_us[i]));
+  }
+  json::array cuts;
+  for (std::size_t i = 0; i < graph.cuts.size(); ++i) {
+    cuts.push_back(cut_to_json(graph.cuts[i], profile.cut_times[i]));
+  }
+  json::array leaves;
+  for (const LeafModule& leaf : graph.leaves) {
+    leaves.push_back(json::object{{"name", leaf.name}, {"cost", leaf.cost}, {"first_layer", leaf.first_layer}});
+  }
+  return {{"schema", 1},
+          {"model_hash", graph.model_hash},
+          {"form", profile.form},
+          {"libtorch", profile.libtorch},
+          {"cpu", profile.cpu},
+          {"whole_us", profile.whole_us},
+          {"spread", profile.spread},
+          {"process_memory_bytes", profile.process_memory.count},
+          {"input_bytes", profile.input.count},
+          {"peak_activation_bytes", profile.peak_activation.count},
+          {"layers", std::move(layers)},
+          {"cuts", std::move(cuts)},
+          {"leaves", std::move(leaves)}};
+}
+
+std::string write_profile(const Profile& profile) {
+  return json_text(profile_to_json(profile)) + "\n";
+}
+
+Result<Profile> read_profile(std::string_view text) {
+  const auto root = parse_json(text);
+  if (!root) return root.error();
+  std::optional<Error> fault;
+  const detail::JsonReader reader(*root, fault);
+  reader.read_schema();
+
+  Profile profile;
+  reader.read("model_hash", profile.graph.model_hash);
+  reader.read("form", profile.form);
+  reader.read("libtorch", profile.libtorch);
+  reader.read("cpu", profile.cpu);
+  reader.read("whole_us", profile.whole_us);
+  reader.read("spread", profile.spread);
+  reader.read("process_memory_bytes", profile.process_memory);
+  reader.read("input_bytes", profile.input);
+  reader.read("peak_activation_bytes", profile.peak_activation);
+  reader.read_each("layers", [&](const detail::JsonReader& layer) { read_layer(layer, profile); });
+  reader.read_each("cuts", [&](const detail::JsonReader& cut) { read_cut(cut, profile); });
+  reader.read_each("leaves", [&](const detail::JsonReader& leaf) {
+    LeafModule& read = profile.graph.leaves.emplace_back();
+    leaf.read("name", read.name);
+    leaf.read("cost", read.cost);
+    leaf.read("first_layer", read.first_layer);
+  });
+  if (fault) return *std::move(fault);
+  if (const auto valid = validate_profile(profile); !valid) return valid.error();
+  return profile;
+}
+
+}  // namespace amp4ec

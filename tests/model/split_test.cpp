@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+// Equality with the unsplit module is the heart: every test calls at least four times with different inputs.
+#include "model/support.hpp"
+#include "support/catch.hpp"
+
+#include <amp4ec/model/compare.hpp>
+#include <amp4ec/model/segment_executor.hpp>
+
+#include <set>
+#include <sstream>
+
+using namespace amp4ec;
+using namespace amp4ec::test;
+
+namespace {
+
+Value run_whole(const Model& model, const Values& inputs) {
+  return make_reference_executor(model.unsplit()).value()->run(model.check_inputs(inputs).value()).value().front();
+}
+
+struct Executors {
+  std::vector<std::unique_ptr<SegmentExecutor>> segments;
+
+  Value run(const Model& model, const Values& inputs) {
+    Values values = model.check_inputs(inputs).value();
+    for (const auto& segment : segments) values = segment->run(values).value();
+    return values.front();
+  }
+};
+
+/// Segments that end after the given layers and at the end, each through the bytes of an archive.
+Executors split_through_archives(const Model& model, const std::vector<std::size_t>& ends, Form form) {
+  Executors executors;
+  std::size_t first = 0;
+  for (std::size_t i = 0; i <= ends.size(); ++i) {
+    const std::size_t last = i < ends.size() ? ends[i] : model.layer_count() - 1;
+    const Segment segment = model.segment(first, last).value();
+    const std::string archive = segment.archive().value();
+    executors.segments.push_back(
+        make_executor(std::as_bytes(std::span(archive)), segment.output_count(), form).value());
+    first = last + 1;
+  }
+  return executors;
+}
+
+/// Every valid cut answers as the whole does, bit for bit in the plain form and closely in the optimised one.
+void check_all_cuts(const Model& model, const std::vector<Values>& inputs) {
+  REQUIRE(inputs.size() >= 4);
+  const LayerGraph graph = model.layer_graph(inputs.front()).value();
+  std::size_t valid = 0;
+  for (std::size_t cut = 0; cut < graph.cuts.size(); ++cut) {
+    if (!graph.cuts[cut].valid) {
+      CHECK(model.segment(0, cut).error().code == Errc::CutRejected);
+      continue;
+    }
+    ++valid;
+    Executors plain = split_through_archives(model, {cut}, Form::Plain);
+    Executors optimized = split_through_archives(model, {cut}, Form::Optimized);
+    for (const Values& input : inputs) {
+      const Value reference = run_whole(model, input);
+      INFO("cut after layer " << cut << ", " << graph.layers[cut].name);
+      const Difference exact = compare(plain.run(model, input), reference);
+      CHECK(exact.bit_equal);
+      CHECK(exact.scale > 1e-3);
+      CHECK(compare(optimized.run(model, input), reference).relative_error <= 1e-4);
+    }
+  }
+  CHECK(valid > 0);
+}
+
+}  // namespace
+
+TEST_CASE("residual blocks are cut inside and between") {
+  auto module = module_from(R"(
+    def forward(self, x):
+        a = torch.relu(torch.conv2d(x, torch.ones([4, 3, 3, 3]) * 0.1, None, [1, 1], [1, 1]))
+        b = torch.conv2d(a, torch.ones([4, 4, 3, 3]) * 0.05, None, [1, 1], [1, 1])
+        c = torch.relu(a + b)
+        return torch.flatten(torch.adaptive_avg_pool2d(c, [2, 2]), 1)
+  )");
+  check_all_cuts(Model::from_module(module).value(), random_inputs({2, 3, 8, 8}, 4));
+}
+
+TEST_CASE("a value that is made before a cut and written after it is right on every call") {
+  // Folded as a constant, the list and the zeros would be right on the first call only.
+  auto module = module_from(R"(
+    def forward(self, x):
+        parts = []
+        total = torch.zeros([4])
+        y = torch.relu(x)
+        parts.append(y)
+        total.add_(y.sum(0))
+        z = y * 2.0
+        parts.append(z)
+        total.add_(z.sum(0))
+        return torch.cat(parts) + total
+  )");
+  check_all_cuts(Model::from_module(module).value(), random_inputs({3, 4}, 5));
+}
+
+TEST_CASE("a cut that would break an alias is refused with the reason") {
+  auto module = module_from(R"(
+    def forward(self, x):
+        y = torch.relu(x)
+        v = torch.select(y, 0, 0)
+        w = torch.sigmoid(x)
+        v.copy_(torch.select(w, 0, 1))
+        return torch.mul(y, w)
+  )");
+  const Model model = Model::from_module(module).value();
+  const auto inputs = random_inputs({3, 4}, 4);
+  const LayerGraph graph = model.layer_graph(inputs.front()).value();
+  std::set<std::string> reasons;
+  for (const Cut& cut : graph.cuts) {
+    if (!cut.valid) reasons.insert(cut.reason.substr(0, cut.reason.find(':')));
+  }
+  CHECK(reasons == std::set<std::string>{"alias crosses"});
+  check_all_cuts(model, inputs);
+}
+
+TEST_CASE("the caller's input is not changed where the model writes to it") {
+  auto module = module_from(R"(
+    def forward(self, x):
+        x.add_(1.0)
+        y = torch.relu(x)
+        return torch.sigmoid(y)
+  )");
+  const Model model = Model::from_module(module).value();
+  const LayerGraph graph = model.layer_graph(random_inputs({3, 4}, 1).front()).value();
+  for (const Cut& cut : graph.cuts) INFO(cut.reason);
+  Executors executors = split_through_archives(model, {}, Form::Plain);
+  for (const Values& input : random_inputs({3, 4}, 4)) {
+    const at::Tensor kept = input.front().tensor().clone();
+    const Value reference = run_whole(model, {kept.clone()});
+    CHECK(compare(executors.run(model, {kept.clone()}), reference).bit_equal);
+  }
+}
+
+TEST_CASE("numbers, lists, tuples and None cross a cut") {
+  auto module = module_from(R"(
+    def forward(self, x, y: Optional[Tensor] = None):
+        n = x.size(0)
+        sizes = [n, x.size(1)]
+        pair = (torch.relu(x), n * 2)
+        if y is None:
+            z = pair[0] + 1.0
+        else:
+            z = pair[0] + y
+        flag = pair[1] > 3
+        scale = float(n) * 0.5
+        if flag:
+            z = z * scale
+        return z.reshape(sizes), pair[1]
+  )");
+  const Model model = Model::from_module(module).value();
+  check_all_cuts(model, random_inputs({3, 4}, 4));
+  std::vector<Values> both = random_inputs({5, 4}, 4);
+  for (Values& input : both) input.push_back({at::ones({5, 4})});
+  check_all_cuts(model, both);
+}
+
+TEST_CASE("control flow stays whole and shapes are not baked in") {
+  auto module = module_from(R"(
+    def forward(self, x):
+        y = torch.relu(x)
+        i = 0
+        while i < y.size(0):
+            y = y + torch.sigmoid(y) * float(i)
+            i += 1
+        return torch.tanh(y).sum(1)
+  )");
+  const Model model = Model::from_module(module).value();
+  check_all_cuts(model, random_inputs({3, 4}, 4));
+  // Profiled with one shape, run with others.
+  const LayerGraph graph = model.layer_graph(random_inputs({3, 4}, 1).front()).value();
+  Executors split = split_through_archives(model, {0}, Form::Plain);
+  for (const std::int64_t rows : {1, 2, 6, 9}) {
+    const Values input = random_inputs({rows, 7}, 1).front();
+    CHECK(compare(split.run(model, input), run_whole(model, input)).bit_equal);
+  }
+}
+
+TEST_CASE("a segment in the middle passes on what later segments need") {
+  auto module = module_from(R"(
+    def forward(self, x):
+        a = torch.relu(x)
+        b = torch.sigmoid(a)
+        c = torch.tanh(b)
+        d = torch.sin(c)
+        return d + a
+  )");
+  const Model model = Model::from_module(module).value();
+  Executors three = split_through_archives(model, {1, 2}, Form::Plain);
+  for (const Values& input : random_inputs({3, 4}, 4)) {
+    CHECK(compare(three.run(model, input), run_whole(model, input)).bit_equal);
+  }
+}
+
+TEST_CASE("a model that keeps state is not cut, and still runs whole") {
+  torch::jit::Module module("Counter");
+  module.register_buffer("seen", torch::zeros({1}));
+  module.define(R"(
+    def forward(self, x):
+        self.seen.add_(1.0)
+        y = torch.relu(x)
+        return y + self.seen
+  )");
+  const auto model = Model::from_module(module);
+  REQUIRE(model);
+  const LayerGraph graph = model->layer_graph(random_inputs({3, 4}, 1).front()).value();
+  for (const Cut& cut : graph.cuts) CHECK_FALSE(cut.valid);
+}
+
+TEST_CASE("random operators are marked") {
+  auto module = module_from(R"(
+    def forward(self, x):
+        return torch.relu(x) + torch.rand([4])
+  )");
+  const LayerGraph graph = Model::from_module(module).value().layer_graph(random_inputs({3, 4}, 1).front()).value();
+  CHECK(std::any_of(graph.layers.begin(), graph.layers.end(), [](const Layer& layer) { return layer.random; }));
+}
+
+TEST_CASE("what is not a model is refused with one clear error") {
+  torch::jit::Module no_forward("NoForward");
+  no_forward.define("def other(self, x):\n    return x + 1\n");
+  CHECK(Model::from_module(no_forward).error().code == Errc::ModelRejected);
+
+  const Model model = Model::from_module(module_from("def forward(self, x):\n    return torch.relu(x) + 1\n")).value();
+  CHECK(model.check_inputs({}).error().code == Errc::InputMismatch);
+  CHECK(model.check_inputs({Value(c10::IValue(3))}).error().code == Errc::InputMismatch);
+  CHECK(model.segment(1, 0).error().code == Errc::PlanInvalid);
+  CHECK(model.segment(0, 99).error().code == Errc::PlanInvalid);
+}

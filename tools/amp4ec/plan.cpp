@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "files.hpp"
+#include "output.hpp"
+#include "planning.hpp"
+#include "profiling.hpp"
+#include "subject.hpp"
+#include "verb.hpp"
+
+#include <amp4ec/plan/plan_json.hpp>
+
+#include <CLI/CLI.hpp>
+
+#include <memory>
+#include <string>
+
+namespace amp4ec::cli {
+namespace {
+
+struct PlanOptions {
+  ModelOptions model;
+  PlanningOptions planning;
+  std::string output;
+};
+
+Result<Exit> run_plan(const PlanOptions& options) {
+  const auto nodes = parse_nodes(options.planning);
+  if (!nodes) return nodes.error();
+  const auto partitioner = make_partitioner(options.planning);
+  if (!partitioner) return partitioner.error();
+  if (const auto valid = validate_links(partitioner->links, *nodes); !valid) return valid.error();
+  if (!options.output.empty()) {
+    if (const auto writable = check_output(options.output); !writable) return writable.error();
+  }
+  const auto subject = load_subject(options.model);
+  if (!subject) return subject.error();
+  const auto profile = load_or_measure_profile(*subject, Form::Optimized, options.planning.profile);
+  if (!profile) return profile.error();
+  const auto plan = partitioner->plan(*profile, *nodes);
+  if (!plan) return plan.error();
+  if (!options.output.empty()) {
+    if (const auto written = write_file(options.output, write_plan(*plan)); !written) return written.error();
+  }
+  const auto printed = options.model.json ? print_json(plan_to_json(*plan)) : print(plan_text(*plan, *nodes));
+  if (!printed) return printed.error();
+  return Exit::success;
+}
+
+}  // namespace
+
+void add_plan(CLI::App& app, Action& chosen) {
+  auto options = std::make_shared<PlanOptions>();
+  CLI::App* verb = app.add_subcommand("plan", "Decide which node runs which layers");
+  add_model_options(*verb, options->model);
+  add_input_options(*verb, options->model);
+  add_planning_options(*verb, options->planning);
+  verb->add_option("-o", options->output, "Write the plan to this file");
+  verb->callback([options, &chosen] { chosen = [options](const Interrupt&) { return run_plan(*options); }; });
+}
+
+}  // namespace amp4ec::cli

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "subject.hpp"
+
+#include <amp4ec/core/error.hpp>
+#include <amp4ec/model/segment_executor.hpp>
+#include <amp4ec/plan/node_spec.hpp>
+#include <amp4ec/plan/partitioner.hpp>
+#include <amp4ec/plan/plan.hpp>
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+namespace CLI {
+class App;
+}
+
+namespace amp4ec::cli {
+
+/// What `plan` and `run` take to make a plan.
+struct PlanningOptions {
+  std::vector<std::string> nodes;
+  std::vector<std::string> links;
+  double scale = 1;
+  std::string strategy = "optimal";
+  std::string objective = "throughput";
+  std::string pipelines = "any";
+  std::size_t max_stages = 0;
+  std::string profile;  ///< File to read, or to write when it does not exist yet.
+};
+
+void add_planning_options(CLI::App& verb, PlanningOptions& options);
+
+/// The nodes with their quotas scaled. @error InvalidArgument.
+Result<std::vector<NodeSpec>> parse_nodes(const PlanningOptions& options);
+
+/// The strategy with its settings. @error InvalidArgument, NotSupported for strategies still to come.
+Result<Partitioner> make_partitioner(const PlanningOptions& options);
+
+/// A plan from a file, for this model. @error FileNotFound, JsonInvalid, PlanInvalid when it is for another model.
+Result<Plan> load_plan(const std::string& file, const Model& model);
+
+/// The plan as people read it: its stages, what is predicted, the advice.
+std::string plan_text(const Plan& plan, const std::vector<NodeSpec>& nodes);
+
+}  // namespace amp4ec::cli

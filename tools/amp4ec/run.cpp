@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bare_replicas.hpp"
+#include "interrupt.hpp"
+#include "output.hpp"
+#include "planning.hpp"
+#include "profiling.hpp"
+#include "references.hpp"
+#include "rounds.hpp"
+#include "run_report.hpp"
+#include "subject.hpp"
+#include "verb.hpp"
+
+#include <amp4ec/runtime/runtime.hpp>
+#include <amp4ec/schedule/make_policy.hpp>
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <utility>
+
+namespace amp4ec::cli {
+namespace {
+
+struct RunOptions {
+  ModelOptions model;
+  PlanningOptions planning;
+  std::string plan;
+  std::string workers = "process";
+  std::string policy = SessionOptions{}.policy;
+  std::string mode = "optimized";
+  double seconds = 10;
+  std::size_t requests = 0;
+  std::size_t in_flight = 0;
+  bool baseline = false;
+  // Refused until they come:
+  std::string rate;
+  std::string arrivals;
+  std::string cache;
+};
+
+/// How many different inputs the load goes through.
+constexpr std::size_t different_inputs = 8;
+
+/// What this version cannot do is refused, never ignored.
+Result<void> refuse_what_is_still_to_come(const RunOptions& options) {
+  const auto refuse = [](std::string_view what) {
+    return Error{Errc::NotSupported, fmt::format("{} comes in a later version; leave it out", what)};
+  };
+  if (!options.rate.empty()) return refuse("--rate (open loop)");
+  if (!options.arrivals.empty()) return refuse("--arrivals (open loop)");
+  if (!options.cache.empty()) return refuse("--cache");
+  if (!options.planning.links.empty()) return refuse("--link in 'run' (limits between nodes)");
+  if (options.workers == "thread") return refuse("--workers thread");
+  if (options.workers == "process") return {};
+  return Error{Errc::InvalidArgument, fmt::format("--workers {}: use process", options.workers)};
+}
+
+/// A plan that was given, predicted anew where there is a profile; otherwise a new one.
+Result<Plan> find_plan(const RunOptions& options, const Subject& subject, const std::vector<NodeSpec>& nodes,
+                       const Partitioner& partitioner, Form form) {
+  const std::string& profile_file = options.planning.profile;
+  if (options.plan.empty()) {
+    const auto profile = load_or_measure_profile(subject, form, profile_file);
+    if (!profile) return profile.error();
+    return partitioner.plan(*profile, nodes);
+  }
+  auto plan = load_plan(options.plan, subject.model);
+  if (!plan) return plan;
+  if (const auto valid = validate_plan(*plan, subject.graph, nodes); !valid) return valid.error();
+  if (!profile_file.empty()) {
+    const auto profile = load_or_measure_profile(subject, form, profile_file);
+    if (!profile) return profile.error();
+    plan = evaluate(std::move(*plan), *profile, nodes);
+    if (!plan) return plan;
+  }
+  if (const auto fit = check_memory(*plan, nodes); !fit) return fit.error();
+  return plan;
+}
+
+/// What the kernel does not let us hold: told now, and kept for the report.
+std::vector<Event> note_missing_limits(const Runtime& runtime) {
+  std::vector<Event> events;
+  for (const std::string& missing : runtime.capabilities().missing) {
+    print_note(missing);
+    events.push_back({0, missing});
+  }
+  return events;
+}
+
+Error interrupted() {
+  return Error{Errc::SessionClosed, "interrupted"};
+}
+
+Result<Measurement> measure(const RunOptions& options, const Subject& subject, const References& references,
+                            Runtime& runtime, const Interrupt& interrupt, RunReport& report) {
+  SessionOptions session_options;
+  session_options.policy = options.policy;
+  session_options.max_in_flight = options.in_flight;
+  session_options.form = report.form;
+  if (interrupt) return interrupted();
+  auto session = runtime.open(subject.model, report.plan, subject.inputs.example(), session_options);
+  if (!session) return session.error();
+  report.in_flight = session->max_in_flight();
+  if (interrupt) return interrupted();
+  auto replicas = BareReplicas::open(subject, report.nodes, options.baseline);
+  if (!replicas) return replicas.error();
+  report.replica_places = replicas->nodes();
+  RoundOptions rounds;
+  rounds.seconds = options.seconds;
+  rounds.requests = options.requests;
+  rounds.in_flight = report.in_flight;
+  rounds.each_alone = options.baseline;
+  return measure_rounds(*session, *replicas, references, rounds, interrupt);
+}
+
+/// Success, no, or the error that lost a request.
+Result<Exit> judge(const RunReport& report) {
+  const LoadResult& load = report.measured.load;
+  if (load.lost > 0) {
+    print_failure(fmt::format("{} of {} requests were lost: {}", load.lost, load.submitted,
+                              load.first_error ? load.first_error->what() : "no answer came"));
+    return Exit::no;
+  }
+  if (!report.equal() || load.duplicated > 0) {
+    print_failure(
+        fmt::format("{} answers differ from the unsplit model's, {} came twice", load.unequal, load.duplicated));
+    return Exit::no;
+  }
+  return Exit::success;
+}
+
+Result<Exit> run_run(const RunOptions& options, const Interrupt& interrupt) {
+  if (const auto possible = refuse_what_is_still_to_come(options); !possible) return possible.error();
+  const auto form = parse_form(options.mode);
+  if (!form) return form.error();
+  if (const auto policy = make_policy(options.policy); !policy) return policy.error();
+  const auto nodes = parse_nodes(options.planning);
+  if (!nodes) return nodes.error();
+  const auto partitioner = make_partitioner(options.planning);
+  if (!partitioner) return partitioner.error();
+  const auto subject = load_subject(options.model);
+  if (!subject) return subject.error();
+  auto plan = find_plan(options, *subject, *nodes, *partitioner, *form);
+  if (!plan) return plan.error();
+  const auto references = make_references(*subject, different_inputs);
+  if (!references) return references.error();
+
+  auto runtime = Runtime::create(*nodes);
+  if (!runtime) return runtime.error();
+  auto events = note_missing_limits(*runtime);
+  RunReport report;
+  report.plan = std::move(*plan);
+  report.nodes = *nodes;
+  report.form = *form;
+  report.policy = options.policy;
+  report.compared = !references->answers.empty();
+  auto measured = measure(options, *subject, *references, *runtime, interrupt, report);
+  if (!measured) return measured.error();
+  if (interrupt) return interrupted();
+  report.measured = std::move(*measured);
+  report.measured.events.insert(report.measured.events.begin(), events.begin(), events.end());
+
+  const auto printed = options.model.json ? print_json(report_json(report)) : print(report_text(report));
+  if (!printed) return printed.error();
+  return judge(report);
+}
+
+void add_run_options(CLI::App& verb, RunOptions& options) {
+  verb.add_option("--plan", options.plan, "Run this plan on the nodes; without it, plan first");
+  verb.add_option("--mode", options.mode, "How segments are executed: optimized or plain")->capture_default_str();
+  verb.add_option("--policy", options.policy, fmt::format("How routes are picked: {}", fmt::join(policy_names, ", ")))
+      ->capture_default_str();
+  verb.add_option("--workers", options.workers, "process (thread comes in a later version)")->capture_default_str();
+  auto* seconds = verb.add_option("--seconds", options.seconds, "Time for load and limit together")
+                      ->check(CLI::Range(0.1, 86400.0))
+                      ->capture_default_str();
+  verb.add_option("--requests", options.requests, "So many requests instead")
+      ->check(CLI::Range(1, 100'000'000))
+      ->excludes(seconds);
+  verb.add_option("--inflight", options.in_flight,
+                  "Requests under way at once; without it, enough to keep the plan full")
+      ->check(CLI::Range(1, 4096));
+  verb.add_flag("--baseline", options.baseline,
+                "Measure each node's bare replica alone, and one with all CPUs, as well");
+  for (auto [name, target] : {std::pair{"--rate", &options.rate}, std::pair{"--arrivals", &options.arrivals},
+                              std::pair{"--cache", &options.cache}}) {
+    verb.add_option(name, *target, "Comes in a later version");
+  }
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, Action& chosen) {
+  auto options = std::make_shared<RunOptions>();
+  CLI::App* verb = app.add_subcommand("run", "Run the model on the nodes, under load, and compare with the limit");
+  add_model_options(*verb, options->model);
+  add_input_options(*verb, options->model);
+  add_planning_options(*verb, options->planning);
+  add_run_options(*verb, *options);
+  verb->callback(
+      [options, &chosen] { chosen = [options](const Interrupt& interrupt) { return run_run(*options, interrupt); }; });
+}
+
+}  // namespace amp4ec::cli

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "split_answer.hpp"
+
+#include "files.hpp"
+#include "segment_module.hpp"
+
+#include <amp4ec/runtime/runtime.hpp>
+
+#include <fmt/format.h>
+
+#include <stdlib.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <system_error>
+#include <utility>
+
+namespace amp4ec::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+using MakeExecutor = std::function<Result<std::unique_ptr<SegmentExecutor>>(const Segment&)>;
+
+/// Prefix and suffix, each run by an executor that `make` makes.
+Result<SplitAnswer> split_with(const Model& model, std::size_t after, const MakeExecutor& make) {
+  const auto prefix = model.segment(0, after);
+  if (!prefix) return prefix.error();
+  const auto suffix = model.segment(after + 1, model.layer_count() - 1);
+  if (!suffix) return suffix.error();
+  auto first = make(*prefix);
+  if (!first) return first.error();
+  auto second = make(*suffix);
+  if (!second) return second.error();
+  std::shared_ptr<SegmentExecutor> front(std::move(*first));
+  std::shared_ptr<SegmentExecutor> back(std::move(*second));
+  return SplitAnswer([front, back](const Values& inputs) -> Result<Value> {
+    const auto crossing = front->run(inputs);
+    if (!crossing) return crossing.error();
+    auto answer = back->run(*crossing);
+    if (!answer) return answer.error();
+    return std::move(answer->front());
+  });
+}
+
+/// A folder of our own that goes away with its owner.
+class TemporaryFolder {
+ public:
+  static Result<std::shared_ptr<TemporaryFolder>> make() {
+    std::error_code failed;
+    std::string name = (fs::temp_directory_path(failed) / "amp4ec-verify-XXXXXX").string();
+    if (failed || ::mkdtemp(name.data()) == nullptr) {
+      const std::string why = failed ? failed.message() : std::generic_category().message(errno);
+      return Error{Errc::SystemCall, fmt::format("cannot make a temporary folder: {}; set TMPDIR", why)};
+    }
+    return std::shared_ptr<TemporaryFolder>(new TemporaryFolder(name));
+  }
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  [[nodiscard]] const fs::path& path() const noexcept { return path_; }
+
+ private:
+  explicit TemporaryFolder(fs::path path) : path_(std::move(path)) {}
+  fs::path path_;
+};
+
+Result<std::unique_ptr<SegmentExecutor>> load_saved(const Segment& segment, const fs::path& file, Form form) {
+  if (const auto saved = segment.save(file); !saved) return saved.error();
+  if (form == Form::Plain) return load_plainly(file, segment.output_count());
+  const auto archive = read_file(file);
+  if (!archive) return archive.error();
+  return make_executor(std::as_bytes(std::span(*archive)), segment.output_count(), form);
+}
+
+Result<Splitter> split_through_files(const Subject& subject, Form form) {
+  auto folder = TemporaryFolder::make();
+  if (!folder) return folder.error();
+  return Splitter([&subject, form, temporary = *folder](std::size_t after) {
+    return split_with(subject.model, after, [&](const Segment& segment) {
+      return load_saved(segment, temporary->path() / (segment.first_layer() == 0 ? "prefix.pt" : "suffix.pt"), form);
+    });
+  });
+}
+
+Result<Splitter> split_through_processes(const Subject& subject, Form form) {
+  const Cpus one_thread{1.99};  // as many as this process computes with, and no quota that slows it down
+  auto created = Runtime::create({{"prefix", one_thread, {}}, {"suffix", one_thread, {}}});
+  if (!created) return created.error();
+  auto runtime = std::make_shared<Runtime>(std::move(*created));
+  return Splitter([&subject, form, runtime](std::size_t after) -> Result<SplitAnswer> {
+    Plan plan;
+    plan.model_hash = subject.model.hash();
+    plan.pipelines.push_back({{{"prefix", 0, after}, {"suffix", after + 1, subject.model.layer_count() - 1}}});
+    SessionOptions options;
+    options.form = form;
+    auto opened = runtime->open(subject.model, plan, subject.inputs.example(), options);
+    if (!opened) return opened.error();
+    auto session = std::make_shared<Session>(std::move(*opened));
+    return SplitAnswer([session](const Values& inputs) { return session->infer(inputs); });
+  });
+}
+
+}  // namespace
+
+Result<Splitter> make_splitter(std::string_view through, const Subject& subject, Form form) {
+  if (through == "memory") {
+    return Splitter([&subject, form](std::size_t after) {
+      return split_with(subject.model, after, [form](const Segment& segment) { return make_executor(segment, form); });
+    });
+  }
+  if (through == "file") return split_through_files(subject, form);
+  if (through == "process") return split_through_processes(subject, form);
+  return Error{Errc::InvalidArgument, fmt::format("--through {}: use memory, file or process", through)};
+}
+
+}  // namespace amp4ec::cli

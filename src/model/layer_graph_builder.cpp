@@ -31,7 +31,8 @@ std::uint64_t tensor_bytes(const c10::IValue& value) {
 }
 
 const at::Tensor* constant_tensor(const jit::Value* value, c10::IValue& holder) {
-  if (value->node()->kind() != c10::prim::Constant || !value->type()->isSubtypeOf(*c10::TensorType::get())) return nullptr;
+  if (value->node()->kind() != c10::prim::Constant || !value->type()->isSubtypeOf(*c10::TensorType::get()))
+    return nullptr;
   holder = jit::toIValue(value).value_or(c10::IValue());
   return holder.isTensor() ? &holder.toTensor() : nullptr;
 }
@@ -43,7 +44,8 @@ Bytes weights_read_by(jit::Node* node) {
     if (const at::Tensor* tensor = constant_tensor(input, holder)) {
       total.count += tensor->nbytes();
     } else if (input->node()->kind() == c10::prim::Constant) {
-      total.count += tensor_bytes(jit::toIValue(input).value_or(c10::IValue()));  // Lists of weights, as aten::lstm takes.
+      total.count +=
+          tensor_bytes(jit::toIValue(input).value_or(c10::IValue()));  // Lists of weights, as aten::lstm takes.
     }
   }
   for (jit::Block* block : node->blocks()) {
@@ -93,8 +95,8 @@ bool is_inside(std::string_view path, std::string_view leaf) {
   return path == leaf || (path.starts_with(leaf) && path.size() > leaf.size() && path[leaf.size()] == '.');
 }
 
-// The layer at which each leaf, or the first later one that does any work, begins. Layers outside every leaf (functional
-// operators such as residual adds) belong to the leaf before them.
+// The layer at which each leaf, or the first later one that does any work, begins. Layers outside every leaf
+// (functional operators such as residual adds) belong to the leaf before them.
 void place_leaves(const Lowered& lowered, std::vector<LeafModule>& leaves) {
   std::unordered_map<std::string, std::size_t> first_layer;
   for (std::size_t layer = lowered.layers.size(); layer-- > 0;) first_layer[module_path(lowered.layers[layer])] = layer;
@@ -124,12 +126,14 @@ double amp4ec_cost(const jit::Module& leaf, const std::string& path, const Lower
   if (leaf.hasattr("weight") && leaf.attr("weight").isTensor()) {
     const at::Tensor weight = leaf.attr("weight").toTensor();
     if (type.starts_with("Conv") && weight.dim() == 4) {
-      return static_cast<double>(weight.size(2) * weight.size(3) * weight.size(0)) * input_channels(weight, path, lowered);
+      return static_cast<double>(weight.size(2) * weight.size(3) * weight.size(0)) *
+             input_channels(weight, path, lowered);
     }
     if (type.starts_with("Linear") && weight.dim() == 2) return static_cast<double>(weight.numel());
   }
   double parameters = 0;
-  for (const at::Tensor& parameter : leaf.parameters(/*recurse=*/false)) parameters += static_cast<double>(parameter.numel());
+  for (const at::Tensor& parameter : leaf.parameters(/*recurse=*/false))
+    parameters += static_cast<double>(parameter.numel());
   return parameters;
 }
 
@@ -182,7 +186,8 @@ std::vector<LeafModule> leaf_modules(const jit::Module& module, const Lowered& l
   return leaves;
 }
 
-Result<LayerGraph> build_layer_graph_data(const Lowered& lowered, std::vector<LeafModule> leaves, const Values& example) {
+Result<LayerGraph> build_layer_graph_data(const Lowered& lowered, std::vector<LeafModule> leaves,
+                                          const Values& example) {
   LayerGraph graph;
   graph.leaves = std::move(leaves);
   const c10::InferenceMode inference;
@@ -194,8 +199,8 @@ Result<LayerGraph> build_layer_graph_data(const Lowered& lowered, std::vector<Le
       const auto outputs = walk.run(layer);
       Bytes written;
       for (const c10::IValue& output : outputs) written.count += tensor_bytes(output);
-      graph.layers.push_back({layer_name(node), node->kind().toQualString(), flops_of(node, outputs), weights_read_by(node),
-                              written, draws_random_numbers(node)});
+      graph.layers.push_back({layer_name(node), node->kind().toQualString(), flops_of(node, outputs),
+                              weights_read_by(node), written, draws_random_numbers(node)});
       if (layer < lowered.refused.size()) {
         const std::string& reason = lowered.refused[layer];
         graph.cuts.push_back({reason.empty(), reason, Bytes{walk.bytes_alive()}, walk.values_alive()});

@@ -13,6 +13,7 @@ namespace amp4ec::detail {
 std::vector<LeafModule> leaf_modules(const torch::jit::Module& module, const Lowered& lowered);
 
 /// Runs the example layer by layer and records sizes. `model_hash` is left empty. @error InputMismatch.
-Result<LayerGraph> build_layer_graph_data(const Lowered& lowered, std::vector<LeafModule> leaves, const Values& example);
+Result<LayerGraph> build_layer_graph_data(const Lowered& lowered, std::vector<LeafModule> leaves,
+                                          const Values& example);
 
 }  // namespace amp4ec::detail

@@ -114,12 +114,10 @@ bool is_transferable(const c10::TypePtr& type) {
     case c10::TypeKind::BoolType:
     case c10::TypeKind::StringType:
     case c10::TypeKind::NoneType:
-    case c10::TypeKind::NumberType:
-      return true;
+    case c10::TypeKind::NumberType: return true;
     case c10::TypeKind::ListType:
     case c10::TypeKind::OptionalType:
-    case c10::TypeKind::DictType:
-      break;
+    case c10::TypeKind::DictType: break;
     case c10::TypeKind::TupleType:
       if (type->cast<c10::TupleType>()->name()) return false;  // A named tuple is a class of the model's own.
       break;
@@ -180,7 +178,8 @@ Result<Lowered> lower(const jit::Module& module) try {
   for (jit::Node* node : lowered.graph->nodes()) {
     if (node->kind() != c10::prim::Constant) lowered.layers.push_back(node);
   }
-  if (lowered.layers.empty()) return Error{Errc::ModelRejected, "the module computes nothing: no operator is left after freezing"};
+  if (lowered.layers.empty())
+    return Error{Errc::ModelRejected, "the module computes nothing: no operator is left after freezing"};
   lowered.refused.resize(lowered.layers.size() - 1);
   lowered.keeps_state = lowered.graph->inputs().at(0)->hasUses();
   find_lifetimes(lowered);

@@ -23,12 +23,12 @@ struct Lifetime {
 
 /// A module brought into the form that can be cut: one flat graph whose top-level nodes are the layers.
 struct Lowered {
-  torch::jit::Module frozen;                     ///< Owns the graph.
-  std::shared_ptr<torch::jit::Graph> graph;      ///< Input 0 is `self`.
-  std::vector<torch::jit::Node*> layers;         ///< Top-level nodes that are not constants, in execution order.
+  torch::jit::Module frozen;                 ///< Owns the graph.
+  std::shared_ptr<torch::jit::Graph> graph;  ///< Input 0 is `self`.
+  std::vector<torch::jit::Node*> layers;     ///< Top-level nodes that are not constants, in execution order.
   std::unordered_map<const torch::jit::Value*, Lifetime> lifetimes;  ///< Every top-level value that is no constant.
-  std::vector<std::string> refused;              ///< refused[i]: why no cut after layer i; empty when it is valid.
-  bool keeps_state = false;                      ///< Attributes survive freezing: `self` is still read or written.
+  std::vector<std::string> refused;  ///< refused[i]: why no cut after layer i; empty when it is valid.
+  bool keeps_state = false;          ///< Attributes survive freezing: `self` is still read or written.
 };
 
 /// Freezes, inlines, removes mutation. The given module is not changed. @error ModelRejected.

@@ -67,20 +67,23 @@ std::string hash_of(const jit::Graph& graph) {
 Result<void> check_archive(const std::filesystem::path& file) {
   const auto show = file.string();
   std::error_code failed;
-  if (std::filesystem::is_directory(file, failed)) return Error{Errc::FileNotFound, fmt::format("'{}' is a folder", show)};
+  if (std::filesystem::is_directory(file, failed))
+    return Error{Errc::FileNotFound, fmt::format("'{}' is a folder", show)};
   std::ifstream in(file, std::ios::binary);
   if (!in) return Error{Errc::FileNotFound, fmt::format("cannot read '{}': {}", show, std::strerror(errno))};
   char magic[4] = {};
   in.read(magic, sizeof magic);
   if (in.gcount() != sizeof magic || std::string_view(magic, 4) != "PK\x03\x04") {
-    return Error{Errc::NotTorchScript,
-                 fmt::format("'{}' is not a TorchScript archive; write one with torch.jit.script or .trace and .save", show)};
+    return Error{
+        Errc::NotTorchScript,
+        fmt::format("'{}' is not a TorchScript archive; write one with torch.jit.script or .trace and .save", show)};
   }
   try {
     caffe2::serialize::PyTorchStreamReader reader(show);
     if (reader.hasRecord("constants.pkl")) return {};
     return Error{Errc::NotTorchScript, fmt::format("'{}' holds data but no program, as torch.save writes it; use "
-                                                   "torch.jit.script or .trace and .save", show)};
+                                                   "torch.jit.script or .trace and .save",
+                                                   show)};
   } catch (const std::exception& exception) {
     return Error{Errc::ModelCorrupt, fmt::format("'{}' is damaged: {}", show, detail::first_line(exception))};
   }
@@ -93,7 +96,8 @@ Result<Model> Model::load(const std::filesystem::path& file) {
   try {
     return from_module(jit::load(file.string(), at::Device(at::kCPU)));
   } catch (const std::exception& exception) {
-    return Error{Errc::ModelCorrupt, fmt::format("LibTorch cannot load '{}': {}", file.string(), detail::first_line(exception))};
+    return Error{Errc::ModelCorrupt,
+                 fmt::format("LibTorch cannot load '{}': {}", file.string(), detail::first_line(exception))};
   }
 }
 
@@ -111,9 +115,15 @@ Result<Model> Model::from_module(const jit::Module& module) try {
   return Error{Errc::ModelRejected, "LibTorch cannot lower the module: " + detail::first_line(exception)};
 }
 
-const std::string& Model::hash() const noexcept { return state_->hash; }
-std::size_t Model::layer_count() const noexcept { return state_->lowered.layers.size(); }
-const jit::Module& Model::unsplit() const noexcept { return state_->unsplit; }
+const std::string& Model::hash() const noexcept {
+  return state_->hash;
+}
+std::size_t Model::layer_count() const noexcept {
+  return state_->lowered.layers.size();
+}
+const jit::Module& Model::unsplit() const noexcept {
+  return state_->unsplit;
+}
 
 Result<LayerGraph> Model::layer_graph(const Values& example) const {
   auto inputs = check_inputs(example);
@@ -127,8 +137,8 @@ Result<Segment> Model::segment(std::size_t first_layer, std::size_t last_layer) 
   const detail::Lowered& lowered = state_->lowered;
   const std::size_t layers = lowered.layers.size();
   if (first_layer > last_layer || last_layer >= layers) {
-    return Error{Errc::PlanInvalid, fmt::format("layers {}-{} are outside the model, which has layers 0-{}", first_layer,
-                                                last_layer, layers - 1)};
+    return Error{Errc::PlanInvalid, fmt::format("layers {}-{} are outside the model, which has layers 0-{}",
+                                                first_layer, last_layer, layers - 1)};
   }
   for (const std::size_t position : {first_layer, last_layer + 1}) {
     if (position == 0 || position == layers) continue;
@@ -143,7 +153,8 @@ Result<Segment> Model::segment(std::size_t first_layer, std::size_t last_layer) 
   jit::Module module = detail::wrap_as_module(detail::build_segment_graph(lowered, first_layer, last_layer), "Segment");
   return Segment(std::make_shared<const jit::Module>(std::move(module)), first_layer, last_layer, outputs);
 } catch (const std::exception& exception) {
-  return Error{Errc::Internal, fmt::format("cannot build layers {}-{}: {}", first_layer, last_layer, detail::first_line(exception))};
+  return Error{Errc::Internal,
+               fmt::format("cannot build layers {}-{}: {}", first_layer, last_layer, detail::first_line(exception))};
 }
 
 Result<Values> Model::check_inputs(const Values& inputs) const try {

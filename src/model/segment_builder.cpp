@@ -49,7 +49,8 @@ class GraphCopier {
   template <class Visit>
   static void for_each_value_read(jit::Node* node, const Visit& visit) {
     for (jit::Value* input : node->inputs()) {
-      if (input->node()->owningBlock() == node->owningGraph()->block() || input->node() == node->owningGraph()->param_node()) {
+      if (input->node()->owningBlock() == node->owningGraph()->block() ||
+          input->node() == node->owningGraph()->param_node()) {
         visit(input);
       }
     }
@@ -61,7 +62,8 @@ class GraphCopier {
 
   jit::Value* copy_of(jit::Value* value) {
     if (const auto found = copies_.find(value); found != copies_.end()) return found->second;
-    if (value->node()->kind() != c10::prim::Constant) throw std::logic_error("a segment reads a value that does not cross");
+    if (value->node()->kind() != c10::prim::Constant)
+      throw std::logic_error("a segment reads a value that does not cross");
     jit::Node* clone = graph_->createClone(value->node(), [](jit::Value* v) { return v; });
     graph_->appendNode(clone);
     clone->output()->setType(value->type());
@@ -89,7 +91,8 @@ std::shared_ptr<jit::Graph> build_segment_graph(const Lowered& lowered, std::siz
   return copier.take();
 }
 
-std::shared_ptr<jit::Graph> build_layer_graph(const Lowered& lowered, std::size_t layer, std::vector<jit::Value*>& reads) {
+std::shared_ptr<jit::Graph> build_layer_graph(const Lowered& lowered, std::size_t layer,
+                                              std::vector<jit::Value*>& reads) {
   const auto at = static_cast<std::ptrdiff_t>(layer);
   GraphCopier copier;
   reads.clear();

@@ -20,7 +20,9 @@ namespace amp4ec {
 
 namespace jit = torch::jit;
 
-std::string_view to_string(Form form) noexcept { return form == Form::Plain ? "plain" : "optimized"; }
+std::string_view to_string(Form form) noexcept {
+  return form == Form::Plain ? "plain" : "optimized";
+}
 
 Result<Form> parse_form(std::string_view text) {
   if (text == "plain") return Form::Plain;
@@ -53,7 +55,8 @@ class TorchScriptExecutor final : public SegmentExecutor {
       : module_(std::move(module)), forward_(module_.get_method("forward")), outputs_(outputs) {}
 
   Result<Values> run(const Values& inputs) override try {
-    // Re-optimising in the first calls costs time and gains nothing on a graph that is already optimised or wanted plain.
+    // Re-optimising in the first calls costs time and gains nothing on a graph that is already optimised or wanted
+    // plain.
     const jit::GraphOptimizerEnabledGuard no_optimizer(false);
     const c10::InferenceMode inference;
     std::vector<c10::IValue> stack;
@@ -67,7 +70,8 @@ class TorchScriptExecutor final : public SegmentExecutor {
     }
     const auto& elements = output.toTupleRef().elements();
     if (elements.size() != *outputs_) {
-      return Error{Errc::ExecutionFailed, fmt::format("the segment returned {} values, not {}", elements.size(), *outputs_)};
+      return Error{Errc::ExecutionFailed,
+                   fmt::format("the segment returned {} values, not {}", elements.size(), *outputs_)};
     }
     outputs.reserve(elements.size());
     for (const c10::IValue& element : elements) outputs.emplace_back(element);
@@ -118,6 +122,8 @@ Result<std::unique_ptr<SegmentExecutor>> make_reference_executor(const jit::Modu
   return Error{Errc::ModelRejected, detail::first_line(exception)};
 }
 
-void disable_fuser_in_this_process() { jit::setTensorExprFuserEnabled(false); }
+void disable_fuser_in_this_process() {
+  jit::setTensorExprFuserEnabled(false);
+}
 
 }  // namespace amp4ec

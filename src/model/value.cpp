@@ -9,8 +9,12 @@ Value::Value() : ivalue_(std::make_shared<const c10::IValue>()) {}
 Value::Value(at::Tensor tensor) : ivalue_(std::make_shared<const c10::IValue>(std::move(tensor))) {}
 Value::Value(c10::IValue ivalue) : ivalue_(std::make_shared<const c10::IValue>(std::move(ivalue))) {}
 
-bool Value::is_tensor() const noexcept { return ivalue_->isTensor(); }
+bool Value::is_tensor() const noexcept {
+  return ivalue_->isTensor();
+}
 
-at::Tensor Value::tensor() const { return is_tensor() ? ivalue_->toTensor() : at::Tensor(); }
+at::Tensor Value::tensor() const {
+  return is_tensor() ? ivalue_->toTensor() : at::Tensor();
+}
 
 }  // namespace amp4ec

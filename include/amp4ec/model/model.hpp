@@ -13,9 +13,9 @@
 
 namespace amp4ec {
 
-/// A TorchScript module, loaded and lowered: in evaluation mode, frozen, inlined, free of the mutation that can be proved
-/// unnecessary. The unsplit module is kept beside it as the reference for every answer (both share their weights).
-/// A shared handle; immutable, hence thread-safe. Every function blocks; none lets an exception out.
+/// A TorchScript module, loaded and lowered: in evaluation mode, frozen, inlined, free of the mutation that can be
+/// proved unnecessary. The unsplit module is kept beside it as the reference for every answer (both share their
+/// weights). A shared handle; immutable, hence thread-safe. Every function blocks; none lets an exception out.
 class Model {
  public:
   /// Loads a file that `torch.jit.save` wrote. Weights go to the CPU.

@@ -14,11 +14,11 @@ struct Module;
 
 namespace amp4ec {
 
-/// Layers first..last of a model as a TorchScript module of its own: it holds only the constants that it uses, and plain
-/// LibTorch and Python's `torch.jit.load` load and run it. `forward` takes the values that cross the cut before it, one
-/// argument each, and returns those that cross the cut after it: the value itself if it is one, else a tuple in the
-/// order of the next segment's arguments. The last segment returns what the model returns.
-/// A shared handle; immutable, hence thread-safe.
+/// Layers first..last of a model as a TorchScript module of its own: it holds only the constants that it uses, and
+/// plain LibTorch and Python's `torch.jit.load` load and run it. `forward` takes the values that cross the cut before
+/// it, one argument each, and returns those that cross the cut after it: the value itself if it is one, else a tuple in
+/// the order of the next segment's arguments. The last segment returns what the model returns. A shared handle;
+/// immutable, hence thread-safe.
 class Segment {
  public:
   Segment(std::shared_ptr<const torch::jit::Module> module, std::size_t first_layer, std::size_t last_layer,

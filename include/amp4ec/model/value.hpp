@@ -17,8 +17,8 @@ namespace amp4ec {
 /// Thread-safe as long as nobody writes the tensor meanwhile.
 class Value {
  public:
-  Value();                    ///< None.
-  Value(at::Tensor tensor);   // NOLINT(google-explicit-constructor): `infer({image})` is the point of the type.
+  Value();                   ///< None.
+  Value(at::Tensor tensor);  // NOLINT(google-explicit-constructor): `infer({image})` is the point of the type.
   explicit Value(c10::IValue ivalue);
 
   [[nodiscard]] bool is_tensor() const noexcept;

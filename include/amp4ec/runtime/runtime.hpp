@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <amp4ec/model/model.hpp>
+#include <amp4ec/model/segment_executor.hpp>
+#include <amp4ec/plan/node_spec.hpp>
+#include <amp4ec/plan/plan.hpp>
+#include <amp4ec/plan/profile.hpp>
+#include <amp4ec/runtime/session.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace amp4ec {
+
+class Monitor;
+namespace detail {
+class RuntimeState;
+}
+
+struct RuntimeOptions {
+  std::filesystem::path worker_executable;  ///< Empty: $AMP4EC_WORKER, beside the program, or where it was installed.
+  /// true: a limit that the kernel does not let us set is an error. false: work goes on without it, and
+  /// `capabilities()` says so.
+  bool require_limits = false;
+  std::chrono::microseconds cpu_period{20'000};      ///< How often the kernel refills a CPU quota.
+  std::chrono::milliseconds sample_interval{1'000};  ///< Of the Monitor; 10 ms at the least.
+};
+
+/// What this runtime can do to hold its nodes, found out when it was created.
+struct Capabilities {
+  std::string cgroups;               ///< "v1", "v2", "hybrid" or "none".
+  bool cpu_limits = false;           ///< CPU quotas bind.
+  bool memory_limits = false;        ///< Memory limits bind.
+  std::vector<std::string> missing;  ///< What could not be enforced and why; empty when everything binds.
+};
+
+/// How a profile is measured.
+struct ProfileOptions {
+  Form form = Form::Optimized;
+  std::size_t max_cuts = 20;  ///< Cuts whose cost is measured, spread over the model; the others are interpolated.
+  std::size_t runs = 7;       ///< Timed runs of each segment, after warming up.
+  std::chrono::milliseconds timeout{120'000};                         ///< For one step of the worker that measures.
+  std::function<void(std::size_t done, std::size_t total)> progress;  ///< Called on the calling thread.
+};
+
+/// Owns the nodes, their limits and the Monitor; sessions borrow it, so that several models on one node share its
+/// quota. A move-only handle; thread-safe. One thread of its own serves all sessions. Sessions keep what they need
+/// alive, so the order of destruction does not matter.
+class Runtime {
+ public:
+  /// Makes the nodes' groups. Groups that a dead host left behind are removed first.
+  /// @error InvalidArgument for the nodes, WorkerNotFound, and with `require_limits` what the kernel refuses.
+  [[nodiscard]] static Result<Runtime> create(std::vector<NodeSpec> nodes, RuntimeOptions options = {});
+
+  Runtime(Runtime&&) noexcept;
+  Runtime& operator=(Runtime&&) noexcept;
+  ~Runtime();
+
+  [[nodiscard]] const std::vector<NodeSpec>& nodes() const noexcept;
+  [[nodiscard]] const Capabilities& capabilities() const noexcept;
+  [[nodiscard]] Monitor& monitor() noexcept;
+
+  /// Starts a worker for each stage of the plan, connects them, warms them with the example and compares their answer
+  /// with the unsplit model's. The example sets the size of the shared memory: give the largest that will be sent.
+  /// Blocks until all of that is done. @error PlanInvalid, CutRejected, InputMismatch, WorkerDied, OutOfMemory,
+  /// WorkerUnresponsive, ExecutionFailed when the answers differ, SystemCall.
+  [[nodiscard]] Result<Session> open(const Model& model, const Plan& plan, const Values& example,
+                                     SessionOptions options = {});
+
+  /// Measures what the layers and the cuts of a model cost, in a worker process without limits, on one thread.
+  /// Blocks for seconds. @error InputMismatch, WorkerDied, WorkerUnresponsive, ExecutionFailed.
+  [[nodiscard]] Result<Profile> profile(const Model& model, const Values& example, const ProfileOptions& options = {});
+
+ private:
+  friend class Baseline;
+  explicit Runtime(std::shared_ptr<detail::RuntimeState> state) noexcept;
+
+  std::shared_ptr<detail::RuntimeState> state_;
+};
+
+}  // namespace amp4ec

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <amp4ec/model/compare.hpp>
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <limits>
+
+namespace amp4ec {
+
+namespace {
+
+constexpr double infinite = std::numeric_limits<double>::infinity();
+
+Difference unlike() {
+  return {infinite, false, infinite};
+}
+
+Difference compare_tensors(const at::Tensor& answer, const at::Tensor& reference) {
+  if (answer.defined() != reference.defined()) return unlike();
+  if (!answer.defined()) return {0, true, infinite};
+  if (answer.sizes() != reference.sizes() || answer.scalar_type() != reference.scalar_type()) return unlike();
+  const bool equal = at::equal(answer, reference);
+  if (reference.numel() == 0) return {0, true, infinite};
+  if (!reference.is_floating_point() && !reference.is_complex())
+    return equal ? Difference{0, true, infinite} : unlike();
+  const at::Tensor wide = reference.to(reference.is_complex() ? at::kComplexDouble : at::kDouble);
+  const at::Tensor other = answer.to(wide.scalar_type());
+  const at::Tensor nan = at::isnan(wide);
+  if (!at::equal(nan, at::isnan(other))) return unlike();
+  const double scale = at::abs(wide).masked_fill(nan, 0).max().item<double>();
+  if (equal) return {0, true, scale};
+  // Infinities that agree differ by NaN; those that do not differ by infinity.
+  const at::Tensor gap = at::where(wide == other, at::zeros_like(wide), other - wide).masked_fill(nan, 0).abs();
+  const double error = gap.max().item<double>();
+  if (error == 0) return {0, true, scale};  // NaN in the same places is all that kept them from being equal.
+  return {scale > 0 ? error / scale : infinite, false, scale};
+}
+
+Difference worse(const Difference& a, const Difference& b) {
+  return {std::max(a.relative_error, b.relative_error), a.bit_equal && b.bit_equal, std::min(a.scale, b.scale)};
+}
+
+Difference compare_values(const c10::IValue& answer, const c10::IValue& reference) {
+  Difference total{0, true, infinite};
+  if (reference.isTensor())
+    return answer.isTensor() ? compare_tensors(answer.toTensor(), reference.toTensor()) : unlike();
+  if (reference.isDouble()) {
+    if (!answer.isDouble()) return unlike();
+    return compare_tensors(at::scalar_tensor(answer.toDouble(), at::kDouble),
+                           at::scalar_tensor(reference.toDouble(), at::kDouble));
+  }
+  if (reference.isTuple() && answer.isTuple()) {
+    const auto& theirs = reference.toTupleRef().elements();
+    const auto& ours = answer.toTupleRef().elements();
+    if (ours.size() != theirs.size()) return unlike();
+    for (std::size_t i = 0; i < theirs.size(); ++i) total = worse(total, compare_values(ours[i], theirs[i]));
+    return total;
+  }
+  if (reference.isList() && answer.isList()) {
+    const auto theirs = reference.toListRef();
+    const auto ours = answer.toListRef();
+    if (ours.size() != theirs.size()) return unlike();
+    for (std::size_t i = 0; i < theirs.size(); ++i) total = worse(total, compare_values(ours[i], theirs[i]));
+    return total;
+  }
+  if (reference.isGenericDict() && answer.isGenericDict()) {
+    const auto theirs = reference.toGenericDict();
+    const auto ours = answer.toGenericDict();
+    if (ours.size() != theirs.size()) return unlike();
+    for (const auto& entry : theirs) {
+      const auto found = ours.find(entry.key());
+      if (found == ours.end()) return unlike();
+      total = worse(total, compare_values(found->value(), entry.value()));
+    }
+    return total;
+  }
+  return answer == reference ? total : unlike();
+}
+
+}  // namespace
+
+Difference compare(const Value& answer, const Value& reference) noexcept {
+  try {
+    return compare_values(answer.ivalue(), reference.ivalue());
+  } catch (...) {
+    return unlike();  // Types that LibTorch itself cannot compare.
+  }
+}
+
+}  // namespace amp4ec

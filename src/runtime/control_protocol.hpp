@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <amp4ec/core/error.hpp>
+
+#include <boost/json.hpp>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace amp4ec::detail {
+
+// What host and worker say to each other on the control channel: one JSON object a message, each answered by one.
+// Host and worker are of one build; the first answer carries the protocol version and a mismatch is refused.
+//
+// op        fields                              descriptors                     answer
+// load      outputs, form                       archive, counters, doorbell     version, base_bytes, load_us
+// connect   direction "in"|"out", peer          edge, the peer's doorbell       -
+// measure   warm, runs, seconds                 inputs[, room for the outputs]  runs, seconds, median_us, p99_us,
+// spread
+//
+// An answer to a failed request is {"error": code, "message": text}. The end of the channel ends the worker.
+
+inline constexpr std::int64_t protocol_version = 1;
+
+/// Worker id that stands for the host in `connect`; routes never hold it.
+inline constexpr std::uint8_t host_id = 0xFF;
+
+inline std::string error_text(const Error& error) {
+  return boost::json::serialize(
+      boost::json::object{{"error", static_cast<int>(error.code)}, {"message", error.message}});
+}
+
+/// The error that a peer reported, or that its text is none.
+inline Error parse_error(std::string_view text) {
+  boost::system::error_code failed;
+  const auto value = boost::json::parse(boost::json::string_view(text.data(), text.size()), failed);
+  const auto* object = failed ? nullptr : value.if_object();
+  const auto* code = object == nullptr ? nullptr : object->if_contains("error");
+  const auto* message = object == nullptr ? nullptr : object->if_contains("message");
+  if (code == nullptr || !code->is_int64() || message == nullptr || !message->is_string()) {
+    return {Errc::ProtocolViolation, "a worker sent an error that cannot be read"};
+  }
+  const auto known = static_cast<Errc>(code->get_int64());
+  return {to_string(known) == "Unknown" ? Errc::ProtocolViolation : known, std::string(message->get_string())};
+}
+
+}  // namespace amp4ec::detail

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/runtime_state.hpp"
+
+#include <amp4ec/cgroup/backend.hpp>
+#include <amp4ec/cgroup/host_group.hpp>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace amp4ec::detail {
+
+namespace {
+
+std::string_view name_of(cgroup::Hierarchy::Kind kind) {
+  switch (kind) {
+    case cgroup::Hierarchy::Kind::None: return "none";
+    case cgroup::Hierarchy::Kind::V1: return "v1";
+    case cgroup::Hierarchy::Kind::V2: return "v2";
+    case cgroup::Hierarchy::Kind::Hybrid: return "hybrid";
+  }
+  return "none";
+}
+
+/// Threads beyond the quota only get throttled.
+unsigned threads_for(Cpus quota) {
+  return static_cast<unsigned>(std::max(1.0, std::floor(quota.count)));
+}
+
+}  // namespace
+
+void Node::watch(const std::shared_ptr<ipc::WorkerCounters>& counters) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(workers_, [](const auto& worker) { return worker.expired(); });
+  workers_.push_back(counters);
+}
+
+WorkerReading Node::read_workers() {
+  WorkerReading sum;
+  const std::lock_guard lock(mutex_);
+  for (const auto& weak : workers_) {
+    const auto counters = weak.lock();
+    if (!counters) continue;
+    const auto stats = counters->snapshot();
+    if (!stats) continue;
+    sum.alive = true;
+    sum.queue_depth += stats->queued;
+    sum.requests_done += stats->requests;
+    sum.busy += std::chrono::nanoseconds(stats->busy_ns);
+  }
+  return sum;
+}
+
+RuntimeState::RuntimeState(std::vector<NodeSpec> given, RuntimeOptions options)
+    : specs(std::move(given)), options_(std::move(options)), work_(io.get_executor()) {}
+
+Result<std::shared_ptr<RuntimeState>> RuntimeState::create(std::vector<NodeSpec> nodes, RuntimeOptions options) {
+  if (auto valid = validate_nodes(nodes); !valid) return valid.error();
+  auto worker = find_worker(options.worker_executable);
+  if (!worker) return worker.error();
+
+  std::shared_ptr<RuntimeState> state(new RuntimeState(std::move(nodes), std::move(options)));
+  state->worker_executable_ = std::move(*worker);
+  if (auto made = state->make_groups(); !made) return made.error();
+
+  state->monitor.emplace(state->io.get_executor());
+  for (const auto& node : state->nodes) {
+    NodeSource source{
+        node->spec.name, node->spec.cpus, node->spec.memory, {}, [raw = node.get()] { return raw->read_workers(); }};
+    if (node->group) source.read_usage = [raw = node.get()] { return raw->group->read(); };
+    if (auto added = state->monitor->add_node(std::move(source)); !added) return added.error();
+  }
+  if (auto started = state->monitor->start(state->options_.sample_interval); !started) return started.error();
+  state->thread_ = std::thread([raw = state.get()] { raw->io.run(); });
+  return state;
+}
+
+RuntimeState::~RuntimeState() {
+  if (monitor) monitor->stop();
+  io.stop();
+  // The last session may end on the runtime's own thread.
+  if (thread_.joinable()) thread_.get_id() == std::this_thread::get_id() ? thread_.detach() : thread_.join();
+}
+
+Result<void> RuntimeState::make_groups() {
+  for (const NodeSpec& spec : specs) nodes.push_back(std::make_unique<Node>(spec));
+  const auto degrade = [&](const Error& error, std::string_view what) -> Result<void> {
+    if (options_.require_limits) return error;
+    capabilities.missing.push_back(fmt::format("{} not enforced: {}", what, error.message));
+    return {};
+  };
+  capabilities.cgroups = "none";
+  auto hierarchy = cgroup::Hierarchy::detect();
+  if (!hierarchy) return degrade(hierarchy.error(), "CPU and memory limits are");
+  hierarchy_ = std::move(*hierarchy);
+  capabilities.cgroups = name_of(hierarchy_.kind());
+  backend_ = cgroup::default_backend(hierarchy_);
+  auto host = cgroup::host_group_name();
+  if (!host) return degrade(host.error(), "CPU and memory limits are");
+  host_group_ = *host;
+  (void)cgroup::remove_stale_groups(hierarchy_, backend_);  // What stays is for the next start; it does no harm.
+
+  const auto cpu = hierarchy_.check(cgroup::Controller::Cpu);
+  const auto memory = hierarchy_.check(cgroup::Controller::Memory);
+  if (!cpu) {
+    if (auto go_on = degrade(cpu.error(), "CPU limits are"); !go_on) return go_on;
+  }
+  if (!memory) {
+    if (auto go_on = degrade(memory.error(), "memory limits are"); !go_on) return go_on;
+  }
+  if (!cpu && !memory) return {};
+  for (const auto& node : nodes) {
+    const cgroup::Limits limits{cpu ? node->spec.cpus : Cpus{}, memory ? node->spec.memory : Bytes{},
+                                options_.cpu_period};
+    auto group = cgroup::Group::create(hierarchy_, host_group_ + "/" + node->spec.name, limits, backend_);
+    if (!group) {
+      // A kernel that lets one node be held and not the next would make plans lie: hold all of them or none.
+      for (const auto& other : nodes) other->group.reset();
+      return degrade(group.error(), "CPU and memory limits are");
+    }
+    node->group.emplace(std::move(*group));
+  }
+  capabilities.cpu_limits = cpu.has_value();
+  capabilities.memory_limits = memory.has_value();
+  return {};
+}
+
+Node* RuntimeState::find_node(const std::string& name) noexcept {
+  const auto found =
+      std::find_if(nodes.begin(), nodes.end(), [&](const auto& node) { return node->spec.name == name; });
+  return found == nodes.end() ? nullptr : found->get();
+}
+
+Result<WorkerProcess> RuntimeState::start_worker(Node* node, std::optional<cgroup::Group>& group) {
+  const bool held = node != nullptr && node->group;
+  if (held) {
+    auto made = cgroup::Group::create(hierarchy_, fmt::format("{}/worker-{}", node->group->path(), next_worker_++), {},
+                                      backend_);
+    if (!made) return made.error();
+    group.emplace(std::move(*made));
+  }
+  return WorkerProcess::start(worker_executable_, node == nullptr ? 1 : threads_for(node->spec.cpus),
+                              [&](pid_t pid) -> Result<void> { return held ? group->attach(pid) : Result<void>(); });
+}
+
+}  // namespace amp4ec::detail

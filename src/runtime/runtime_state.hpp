@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "runtime/worker_process.hpp"
+
+#include <amp4ec/cgroup/group.hpp>
+#include <amp4ec/cgroup/hierarchy.hpp>
+#include <amp4ec/ipc/worker_counters.hpp>
+#include <amp4ec/monitor/monitor.hpp>
+#include <amp4ec/runtime/runtime.hpp>
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace amp4ec::detail {
+
+/// A node's limits in the kernel and what runs there.
+class Node {
+ public:
+  explicit Node(NodeSpec node) : spec(std::move(node)) {}
+
+  const NodeSpec spec;
+  std::optional<cgroup::Group> group;  ///< Carries the limits; empty where the kernel does not let us hold the node.
+
+  /// From now on the Monitor counts this worker to the node, for as long as it exists.
+  void watch(const std::shared_ptr<ipc::WorkerCounters>& counters);
+  [[nodiscard]] WorkerReading read_workers();
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::weak_ptr<ipc::WorkerCounters>> workers_;
+};
+
+/// What a Runtime owns and its sessions share.
+class RuntimeState {
+ public:
+  static Result<std::shared_ptr<RuntimeState>> create(std::vector<NodeSpec> nodes, RuntimeOptions options);
+  ~RuntimeState();
+  RuntimeState(const RuntimeState&) = delete;
+  RuntimeState& operator=(const RuntimeState&) = delete;
+
+  /// Null for a name that no node has.
+  [[nodiscard]] Node* find_node(const std::string& name) noexcept;
+
+  /// A worker process on a node, or without limits when `node` is null, with the threads its quota allows. The group,
+  /// if any, goes into `group`: its owner must outlive the worker.
+  Result<WorkerProcess> start_worker(Node* node, std::optional<cgroup::Group>& group);
+
+  std::vector<NodeSpec> specs;
+  Capabilities capabilities;
+  boost::asio::io_context io;
+  std::vector<std::unique_ptr<Node>> nodes;
+  std::optional<Monitor> monitor;
+
+ private:
+  RuntimeState(std::vector<NodeSpec> nodes, RuntimeOptions options);
+  Result<void> make_groups();
+
+  RuntimeOptions options_;
+  std::filesystem::path worker_executable_;
+  cgroup::Hierarchy hierarchy_;
+  std::shared_ptr<cgroup::Backend> backend_;
+  std::string host_group_;
+  std::atomic<unsigned> next_worker_ = 0;
+  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
+  std::thread thread_;
+};
+
+}  // namespace amp4ec::detail

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/wire.hpp"
+#include "runtime/control_protocol.hpp"
+#include "runtime/session_state.hpp"
+
+#include <amp4ec/model/compare.hpp>
+#include <amp4ec/plan/validate.hpp>
+#include <amp4ec/schedule/make_policy.hpp>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <future>
+#include <map>
+#include <tuple>
+
+namespace amp4ec::detail {
+
+namespace {
+
+constexpr std::size_t warm_up_runs = 4;         // LibTorch settles within three calls.
+constexpr std::size_t in_flight_per_stage = 4;  // A throttled node pauses; its neighbours go on meanwhile.
+constexpr std::size_t max_workers = 200;        // Ids are one byte.
+
+/// Room for the values that cross a cut: their tensors, what describes them, and an error text at the least.
+Bytes slot_size(Bytes tensors, std::size_t values) {
+  return tensors + values * 1_KiB + 4_KiB;
+}
+
+/// Opens one session, step by step; each step needs those before it.
+class Opening {
+ public:
+  Opening(std::shared_ptr<RuntimeState> runtime, const Model& model, const Plan& plan, const Values& example,
+          const SessionOptions& options)
+      : runtime_(std::move(runtime)), model_(model), plan_(plan), example_(example), options_(options) {}
+
+  Result<std::shared_ptr<SessionState>> run() {
+    if (auto done = learn_sizes(); !done) return done.error();
+    if (auto done = check_plan(); !done) return done.error();
+    if (auto done = start_workers(); !done) return done.error();
+    if (auto done = connect_workers(); !done) return done.error();
+    return warm_and_check();
+  }
+
+ private:
+  Result<void> learn_sizes() {
+    auto policy = make_policy(options_.policy);
+    if (!policy) return policy.error();
+    policy_ = std::move(*policy);
+    auto bell = ipc::EventFd::create();
+    if (!bell) return bell.error();
+    bell_.emplace(std::move(*bell));
+
+    auto graph = model_.layer_graph(example_);
+    if (!graph) return graph.error();
+    graph_ = std::move(*graph);
+    auto reference = make_reference_executor(model_.unsplit());
+    if (!reference) return reference.error();
+    auto inputs = model_.check_inputs(example_);
+    if (!inputs) return inputs.error();
+    auto answer = (*reference)->run(*inputs);
+    if (!answer) return Error{Errc::InputMismatch, answer.error().message};
+    answer_ = std::move(answer->front());
+    const auto input_size = encoded_size(*inputs);
+    const auto output_size = encoded_size({answer_});
+    if (!input_size) return input_size.error();
+    if (!output_size) return output_size.error();
+    input_slot_ = slot_size(Bytes{*input_size}, 0);
+    output_slot_ = slot_size(Bytes{*output_size}, 0);
+    return {};
+  }
+
+  Result<void> check_plan() {
+    if (!plan_.model_hash.empty() && plan_.model_hash != model_.hash()) {
+      return Error{Errc::PlanInvalid, fmt::format("the plan was made for model {}, this is model {}; plan again",
+                                                  plan_.model_hash, model_.hash())};
+    }
+    if (auto valid = validate_plan(plan_, graph_, runtime_->specs); !valid) return valid;
+    std::size_t stages = 0;
+    for (const Pipeline& pipeline : plan_.pipelines) {
+      if (pipeline.stages.size() > ipc::Descriptor::max_route) {
+        return Error{Errc::NotSupported, fmt::format("a pipeline of {} stages; at most {} are possible",
+                                                     pipeline.stages.size(), ipc::Descriptor::max_route)};
+      }
+      stages += pipeline.stages.size();
+      Route route;
+      for (const Stage& stage : pipeline.stages) route.push_back(worker_id(stage));
+      routes_.push_back(std::move(route));
+    }
+    if (stages_.size() > max_workers)
+      return Error{Errc::NotSupported, fmt::format("more than {} workers in one session", max_workers)};
+    max_in_flight_ = options_.max_in_flight != 0 ? options_.max_in_flight : in_flight_per_stage * stages;
+    return {};
+  }
+
+  /// Pipelines share a worker when node and layers are the same.
+  std::uint8_t worker_id(const Stage& stage) {
+    const auto key = std::tuple(stage.node, stage.first_layer, stage.last_layer);
+    const auto [entry, added] = ids_.emplace(key, static_cast<std::uint8_t>(stages_.size()));
+    if (added) stages_.push_back(stage);
+    return entry->second;
+  }
+
+  Result<void> start_workers() {
+    for (std::size_t id = 0; id < stages_.size(); ++id) {
+      auto segment = model_.segment(stages_[id].first_layer, stages_[id].last_layer);
+      if (!segment) return segment.error();
+      auto worker = StageWorker::start(*runtime_, runtime_->find_node(stages_[id].node), static_cast<std::uint8_t>(id));
+      if (!worker) return worker.error();
+      workers_.push_back(std::move(*worker));
+      if (auto sent = workers_.back()->begin_load(*segment, options_.form); !sent) return sent;
+    }
+    for (const auto& worker : workers_) {
+      if (auto loaded = worker->finish_load(options_.start_timeout); !loaded) return loaded;
+    }
+    ends_.resize(workers_.size());
+    return {};
+  }
+
+  Result<void> connect_workers() {
+    for (std::size_t id = 0; id < workers_.size(); ++id) {
+      if (auto connected = connect_results(id); !connected) return connected;
+    }
+    for (const Route& route : routes_) {
+      if (auto connected = connect_inputs(route.front()); !connected) return connected;
+      for (std::size_t hop = 0; hop + 1 < route.size(); ++hop) {
+        if (auto connected = connect_pair(route[hop], route[hop + 1]); !connected) return connected;
+      }
+    }
+    return {};
+  }
+
+  // As many slots as requests in flight: a slot is back before its request ends, so nobody ever waits for one.
+  Result<ipc::Edge> make_edge(Bytes slot) const {
+    return ipc::Edge::create(static_cast<std::uint32_t>(max_in_flight_), slot);
+  }
+
+  Result<void> connect_results(std::size_t id) {
+    // Every worker can report an error; only those that end a pipeline send answers.
+    const bool answers = stages_[id].last_layer + 1 == graph_.layers.size();
+    auto edge = make_edge(answers ? output_slot_ : slot_size({}, 0));
+    if (!edge) return edge.error();
+    if (auto connected = workers_[id]->connect(Direction::Out, host_id, *edge, *bell_); !connected) return connected;
+    auto bell = workers_[id]->bell().duplicate();
+    if (!bell) return bell.error();
+    auto consumer = ipc::EdgeConsumer::attach(*edge, std::move(*bell));
+    if (!consumer) return consumer.error();
+    ends_[id].results.emplace(std::move(*consumer));
+    return {};
+  }
+
+  Result<void> connect_inputs(std::uint8_t id) {
+    if (ends_[id].inputs) return {};
+    auto edge = make_edge(input_slot_);
+    if (!edge) return edge.error();
+    if (auto connected = workers_[id]->connect(Direction::In, host_id, *edge, *bell_); !connected) return connected;
+    auto bell = workers_[id]->bell().duplicate();
+    if (!bell) return bell.error();
+    auto producer = ipc::EdgeProducer::attach(*edge, std::move(*bell));
+    if (!producer) return producer.error();
+    ends_[id].inputs.emplace(std::move(*producer));
+    return {};
+  }
+
+  Result<void> connect_pair(std::uint8_t from, std::uint8_t to) {
+    if (!connected_.emplace(std::pair(from, to), true).second) return {};
+    const Cut& cut = graph_.cuts[stages_[from].last_layer];
+    auto edge = make_edge(slot_size(cut.crossing, cut.crossing_values));
+    if (!edge) return edge.error();
+    if (auto out = workers_[from]->connect(Direction::Out, to, *edge, workers_[to]->bell()); !out) return out;
+    return workers_[to]->connect(Direction::In, from, *edge, workers_[from]->bell());
+  }
+
+  Result<std::shared_ptr<SessionState>> warm_and_check() {
+    auto state =
+        std::make_shared<SessionState>(SessionParts{runtime_, model_, options_, max_in_flight_, std::move(workers_),
+                                                    std::move(ends_), routes_, std::move(*bell_), std::move(policy_)});
+    Result<void> ready = state->start();
+    for (std::size_t route = 0; ready && route < routes_.size(); ++route) ready = warm_route(*state, route);
+    if (ready) return state;
+    state->close();
+    return ready.error();
+  }
+
+  Result<void> warm_route(SessionState& state, std::size_t route) {
+    for (std::size_t run = 0; run < warm_up_runs; ++run) {
+      std::promise<Result<Value>> promise;
+      state.submit(
+          example_, [&](Result<Value> result) { promise.set_value(std::move(result)); }, route);
+      const auto answer = promise.get_future().get();
+      if (!answer) return answer.error();
+      if (auto equal = check_answer(*answer, route); !equal) return equal;
+    }
+    return {};
+  }
+
+  Result<void> check_answer(const Value& answer, std::size_t route) const {
+    const bool random =
+        std::any_of(graph_.layers.begin(), graph_.layers.end(), [](const Layer& layer) { return layer.random; });
+    if (random) return {};
+    const Difference difference = compare(answer, answer_);
+    if (difference.relative_error <= options_.tolerance) return {};
+    return Error{
+        Errc::ExecutionFailed,
+        fmt::format("pipeline {} answers differently from the unsplit model: relative error {:.2e}, accepted {:.0e}; "
+                    "raise SessionOptions::tolerance or use the plain form",
+                    route, difference.relative_error, options_.tolerance)};
+  }
+
+  std::shared_ptr<RuntimeState> runtime_;
+  const Model& model_;
+  const Plan& plan_;
+  const Values& example_;
+  const SessionOptions& options_;
+
+  LayerGraph graph_;
+  Value answer_;
+  Bytes input_slot_;
+  Bytes output_slot_;
+  std::unique_ptr<Policy> policy_;
+  std::optional<ipc::EventFd> bell_;
+  std::map<std::tuple<std::string, std::size_t, std::size_t>, std::uint8_t> ids_;
+  std::vector<Stage> stages_;  ///< Index: worker id.
+  std::vector<Route> routes_;
+  std::size_t max_in_flight_ = 0;
+  std::vector<std::unique_ptr<StageWorker>> workers_;
+  std::vector<HostEnds> ends_;
+  std::map<std::pair<std::uint8_t, std::uint8_t>, bool> connected_;
+};
+
+}  // namespace
+
+Result<std::shared_ptr<SessionState>> open_session(const std::shared_ptr<RuntimeState>& runtime, const Model& model,
+                                                   const Plan& plan, const Values& example,
+                                                   const SessionOptions& options) {
+  return Opening(runtime, model, plan, example, options).run();
+}
+
+}  // namespace amp4ec::detail

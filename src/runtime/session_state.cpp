@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/session_state.hpp"
+
+#include "model/wire.hpp"
+#include "runtime/control_protocol.hpp"
+
+#include <fmt/format.h>
+#include <boost/asio/dispatch.hpp>
+#include <boost/asio/post.hpp>
+
+#include <algorithm>
+#include <future>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+namespace amp4ec::detail {
+
+namespace asio = boost::asio;
+
+namespace {
+
+constexpr std::chrono::milliseconds sweep_interval{250};
+
+// Asio closes what it is given.
+int duplicate(int fd) {
+  return fcntl(fd, F_DUPFD_CLOEXEC, 0);
+}
+
+}  // namespace
+
+SessionState::SessionState(SessionParts parts)
+    : parts_(std::move(parts)), bell_wait_(parts_.runtime->io), sweep_timer_(parts_.runtime->io) {
+  for (const auto& worker : parts_.workers) {
+    WorkerState state;
+    state.capacity = worker->node()->spec.cpus;
+    state.cpu_available = state.capacity;
+    state.memory_available = worker->node()->spec.memory;
+    states_.push_back(state);
+  }
+  for (const Route& route : parts_.routes) {
+    std::vector<const WorkerState*> workers;
+    for (const std::uint8_t id : route) workers.push_back(&states_[id]);
+    route_states_.push_back(std::move(workers));
+  }
+  for (const auto& workers : route_states_) candidates_.push_back({workers});
+}
+
+Result<void> SessionState::start() {
+  const auto watch = [](asio::posix::stream_descriptor& descriptor, int fd) -> Result<void> {
+    const int own = duplicate(fd);
+    boost::system::error_code failed;
+    if (own >= 0) descriptor.assign(own, failed);
+    if (own < 0 || failed)
+      return Error{Errc::SystemCall, "cannot watch a descriptor: is the limit of open files reached?"};
+    return {};
+  };
+  if (auto watched = watch(bell_wait_, parts_.bell.fd()); !watched) return watched;
+  for (const auto& worker : parts_.workers) {
+    auto& descriptor = death_waits_.emplace_back(parts_.runtime->io);
+    if (auto watched = watch(descriptor, worker->process().pidfd()); !watched) return watched;
+  }
+  samples_ = parts_.runtime->monitor->subscribe([weak = weak_from_this()](const Sample& sample) {
+    if (const auto self = weak.lock()) self->on_sample(sample);
+  });
+  asio::dispatch(io(), [self = shared_from_this()] {
+    self->listen();
+    for (std::size_t worker = 0; worker < self->death_waits_.size(); ++worker) self->watch_for_death(worker);
+    self->sweep_later();
+  });
+  return {};
+}
+
+// -- the way in ------------------------------------------------------------------------------------------------------
+
+void SessionState::submit(const Values& inputs, Session::Handler handler, std::optional<std::size_t> fixed_route) {
+  auto refused = admit(inputs, handler, fixed_route);
+  if (!refused) return;
+  asio::post(io(), [handler = std::move(handler), error = std::move(*refused)] { handler(error); });
+}
+
+/// Takes the handler when it admits; otherwise says why not.
+std::optional<Error> SessionState::admit(const Values& inputs, Session::Handler& handler,
+                                         std::optional<std::size_t> fixed_route) {
+  auto checked = parts_.model.check_inputs(inputs);
+  if (!checked) return checked.error();
+
+  const std::lock_guard lock(mutex_);
+  if (closed_) return Error{Errc::SessionClosed, "the session is closed"};
+  if (pending_.size() >= parts_.max_in_flight) {
+    return Error{Errc::Overloaded,
+                 fmt::format("{} requests are in flight, the most that the session admits", parts_.max_in_flight)};
+  }
+  const auto route = fixed_route ? fixed_route : choose_route();
+  if (!route) return Error{Errc::NoRoute, "no pipeline is left whose workers are all alive"};
+  auto& producer = *parts_.ends[parts_.routes[*route].front()].inputs;
+  auto slot = producer.try_acquire();
+  if (!slot) return slot.error();
+  if (!*slot) return Error{Errc::Overloaded, "the first worker of the route holds all inputs that were sent to it"};
+  auto length = encode(*checked, (*slot)->payload());
+  if (!length) return length.error();
+
+  ipc::Descriptor descriptor;
+  descriptor.request_id = next_request_++;
+  descriptor.length = *length;
+  descriptor.route_length = static_cast<std::uint8_t>(parts_.routes[*route].size());
+  std::copy(parts_.routes[*route].begin(), parts_.routes[*route].end(), descriptor.route.begin());
+  pending_.emplace(descriptor.request_id,
+                   Pending{std::move(handler), *route, Clock::now() + parts_.options.request_timeout});
+  count_in_flight(*route, +1);
+  // An error now means that the worker's bell is gone, and the worker with it: its death completes the request.
+  (void)producer.publish(std::move(**slot), descriptor);
+  return std::nullopt;
+}
+
+std::optional<std::size_t> SessionState::choose_route() {
+  for (std::size_t id = 0; id < states_.size(); ++id) {
+    const auto stats = parts_.workers[id]->counters().snapshot();
+    if (!stats || stats->requests == 0) continue;
+    states_[id].mean_service_us = static_cast<double>(stats->busy_ns) / 1e3 / static_cast<double>(stats->requests);
+  }
+  return parts_.policy->choose(candidates_);
+}
+
+void SessionState::count_in_flight(std::size_t route, int change) {
+  for (const std::uint8_t id : parts_.routes[route]) states_[id].in_flight += static_cast<std::uint32_t>(change);
+}
+
+void SessionState::on_sample(const Sample& sample) {
+  const std::lock_guard lock(mutex_);
+  for (std::size_t id = 0; id < states_.size(); ++id) {
+    const NodeSpec& node = parts_.workers[id]->node()->spec;
+    if (node.name != sample.node || !sample.resources_known) continue;
+    states_[id].cpu_available = Cpus{std::max(0.0, node.cpus.count - sample.cpu_used.count)};
+    states_[id].memory_available = Bytes{node.memory.count - std::min(node.memory.count, sample.memory.count)};
+    states_[id].load = std::min(1.0, sample.cpu_used.count / node.cpus.count);
+  }
+}
+
+// -- the way out -----------------------------------------------------------------------------------------------------
+
+void SessionState::listen() {
+  bell_wait_.async_wait(asio::posix::stream_descriptor::wait_read,
+                        [weak = weak_from_this()](boost::system::error_code failed) {
+                          const auto self = weak.lock();
+                          if (!self || failed) return;
+                          self->take_results();
+                          self->listen();
+                        });
+}
+
+void SessionState::take_results() {
+  (void)parts_.bell.drain();  // Before looking: what arrives after the look rings again.
+  for (std::size_t id = 0; id < parts_.ends.size(); ++id) {
+    auto& results = parts_.ends[id].results;
+    while (results) {
+      auto message = results->try_receive();
+      if (!message) {
+        // What this worker writes cannot be trusted any more; its end completes its requests with an error.
+        results.reset();
+        parts_.workers[id]->process().kill_now();
+        break;
+      }
+      if (!*message) break;
+      finish(**message);
+      // The slot goes back here, before its request makes room for another: see StageWorker on the number of slots.
+    }
+  }
+}
+
+void SessionState::finish(const ipc::EdgeConsumer::Message& message) {
+  const auto& descriptor = message.descriptor();
+  if (descriptor.kind == ipc::MessageKind::error) {
+    const std::string copy(reinterpret_cast<const char*>(message.payload().data()), message.payload().size());
+    complete(descriptor.request_id, parse_error(copy));
+    return;
+  }
+  auto values = decode_copy(message.payload());
+  if (!values) return complete(descriptor.request_id, values.error());
+  if (values->size() != 1)
+    return complete(descriptor.request_id, Error{Errc::ProtocolViolation, "a result is not one value"});
+  complete(descriptor.request_id, std::move(values->front()));
+}
+
+void SessionState::complete(std::uint64_t request, Result<Value> result) {
+  Session::Handler handler;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = pending_.find(request);
+    if (found == pending_.end()) return;  // Timed out or failed before: it has had its one completion.
+    count_in_flight(found->second.route, -1);
+    handler = std::move(found->second.handler);
+    pending_.erase(found);
+  }
+  handler(std::move(result));
+}
+
+void SessionState::fail_matching(const std::function<bool(const Pending&)>& matches, const Error& error) {
+  std::vector<Session::Handler> handlers;
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto entry = pending_.begin(); entry != pending_.end();) {
+      if (!matches(entry->second)) {
+        ++entry;
+        continue;
+      }
+      count_in_flight(entry->second.route, -1);
+      handlers.push_back(std::move(entry->second.handler));
+      entry = pending_.erase(entry);
+    }
+  }
+  for (const auto& handler : handlers) handler(error);
+}
+
+// -- what goes wrong -------------------------------------------------------------------------------------------------
+
+void SessionState::watch_for_death(std::size_t worker) {
+  death_waits_[worker].async_wait(asio::posix::stream_descriptor::wait_read,
+                                  [weak = weak_from_this(), worker](boost::system::error_code failed) {
+                                    const auto self = weak.lock();
+                                    if (self && !failed) self->on_death(worker);
+                                  });
+}
+
+void SessionState::on_death(std::size_t worker) {
+  take_results();  // What it had finished counts.
+  {
+    const std::lock_guard lock(mutex_);
+    states_[worker].alive = false;
+  }
+  const Error reason = parts_.workers[worker]->reason_of_death();
+  fail_matching(
+      [&](const Pending& request) {
+        const Route& route = parts_.routes[request.route];
+        return std::find(route.begin(), route.end(), worker) != route.end();
+      },
+      reason);
+}
+
+void SessionState::sweep_later() {
+  sweep_timer_.expires_after(sweep_interval);
+  sweep_timer_.async_wait([weak = weak_from_this()](boost::system::error_code failed) {
+    const auto self = weak.lock();
+    if (!self || failed) return;
+    const auto now = Clock::now();
+    self->fail_matching([&](const Pending& request) { return request.deadline < now; },
+                        Error{Errc::WorkerUnresponsive,
+                              fmt::format("no answer within {} ms", self->parts_.options.request_timeout.count())});
+    self->sweep_later();
+  });
+}
+
+void SessionState::close() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (closed_) return;
+    closed_ = true;
+  }
+  fail_matching([](const Pending&) { return true; }, Error{Errc::SessionClosed, "the session was closed"});
+  samples_.reset();
+  const auto stop_waiting = [this] {
+    boost::system::error_code ignored;
+    bell_wait_.close(ignored);
+    for (auto& wait : death_waits_) wait.close(ignored);
+    sweep_timer_.cancel();
+  };
+  if (io().get_executor().running_in_this_thread()) {
+    stop_waiting();
+  } else {
+    std::promise<void> stopped;
+    asio::post(io(), [&] {
+      stop_waiting();
+      stopped.set_value();
+    });
+    stopped.get_future().wait();
+  }
+  // Nothing looks at the workers any more; ending all of them before waiting for each takes the time of one.
+  for (const auto& worker : parts_.workers) worker->process().kill_now();
+  parts_.ends.clear();
+  parts_.workers.clear();
+}
+
+std::vector<StageReport> SessionState::stages() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<StageReport> reports;
+  if (closed_) return reports;
+  for (std::size_t id = 0; id < parts_.workers.size(); ++id) {
+    StageWorker& worker = *parts_.workers[id];
+    StageReport report;
+    report.node = worker.node()->spec.name;
+    report.first_layer = worker.first_layer();
+    report.last_layer = worker.last_layer();
+    report.pid = worker.process().pid();
+    report.alive = states_[id].alive;
+    report.quota = worker.node()->spec.cpus;
+    report.memory_limit = worker.node()->spec.memory;
+    if (const auto stats = worker.counters().snapshot()) {
+      report.requests = stats->requests;
+      report.busy = std::chrono::nanoseconds(stats->busy_ns);
+      report.hop = std::chrono::nanoseconds(stats->hop_ns);
+    }
+    const ResidentMemory resident = resident_memory(report.pid);
+    report.rss = resident.now;
+    report.memory_peak = resident.peak;
+    if (worker.group()) {
+      if (const auto usage = worker.group()->read()) {
+        report.cpu_time = usage->cpu_time;
+        report.memory_peak = usage->memory_peak;
+      }
+      if (const auto usage = worker.node()->group->read()) report.throttled_time = usage->throttled_time;
+    }
+    reports.push_back(std::move(report));
+  }
+  return reports;
+}
+
+}  // namespace amp4ec::detail

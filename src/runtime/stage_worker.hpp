@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "runtime/runtime_state.hpp"
+#include "runtime/worker_process.hpp"
+
+#include <amp4ec/ipc/edge.hpp>
+#include <amp4ec/ipc/event_fd.hpp>
+#include <amp4ec/ipc/worker_counters.hpp>
+#include <amp4ec/model/segment.hpp>
+#include <amp4ec/schedule/worker_state.hpp>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace amp4ec::detail {
+
+enum class Direction { In, Out };  ///< Of an edge, seen from the worker.
+
+/// Values in shared memory, as a worker takes them for `measure`. @error ValueNotTransferable, SystemCall.
+Result<ipc::MemoryFile> share_values(const Values& values);
+
+/// The host's picture of one worker: its process, its group, its counters. Driven by one thread at a time.
+class StageWorker {
+ public:
+  /// Starts the process on the node (null: without limits).
+  static Result<std::unique_ptr<StageWorker>> start(RuntimeState& runtime, Node* node, std::uint8_t id);
+
+  /// Sends a segment; `finish_load` waits for it. Apart, so that several workers load at once. May be repeated.
+  Result<void> begin_load(const Segment& segment, Form form);
+  Result<void> finish_load(std::chrono::nanoseconds timeout);
+
+  /// Gives the worker one end of an edge; `peer_bell` is what it rings. @error as WorkerProcess::call.
+  Result<void> connect(Direction direction, std::uint8_t peer, const ipc::Edge& edge, const ipc::EventFd& peer_bell);
+
+  struct Measurement {
+    double median_us = 0;
+    double p99_us = 0;
+    double spread = 0;
+    double runs = 0;
+    double seconds = 0;
+  };
+  struct Effort {
+    std::size_t warm = 0;
+    std::size_t runs = 0;
+    double seconds = 0;
+  };
+  /// Runs the loaded segment in a loop inside the worker. `outputs`: where the last result goes, or null.
+  Result<void> begin_measure(const ipc::MemoryFile& inputs, const Effort& effort,
+                             const ipc::MemoryFile* outputs = nullptr);
+  Result<Measurement> finish_measure(std::chrono::nanoseconds timeout);
+
+  /// Why the worker ended, as an error for its requests: WorkerDied, or OutOfMemory with limit and peak.
+  Error reason_of_death();
+
+  [[nodiscard]] std::string label() const;
+  [[nodiscard]] Node* node() const noexcept { return node_; }
+  [[nodiscard]] std::uint8_t id() const noexcept { return id_; }
+  [[nodiscard]] WorkerProcess& process() noexcept { return *process_; }
+  [[nodiscard]] const ipc::EventFd& bell() const noexcept { return bell_; }
+  [[nodiscard]] const std::optional<cgroup::Group>& group() const noexcept { return group_; }
+  [[nodiscard]] const ipc::WorkerCounters& counters() const noexcept { return *counters_; }
+  [[nodiscard]] Bytes base_memory() const noexcept { return base_memory_; }
+  [[nodiscard]] std::size_t first_layer() const noexcept { return first_layer_; }
+  [[nodiscard]] std::size_t last_layer() const noexcept { return last_layer_; }
+
+ private:
+  StageWorker(Node* node, std::uint8_t id, ipc::EventFd bell, std::shared_ptr<ipc::WorkerCounters> counters)
+      : node_(node), id_(id), bell_(std::move(bell)), counters_(std::move(counters)) {}
+
+  /// Errors of the control channel, with the worker's name and the true reason when it died.
+  Error explain(const Error& error);
+
+  Node* node_;
+  std::uint8_t id_;
+  std::size_t first_layer_ = 0;
+  std::size_t last_layer_ = 0;
+  Bytes base_memory_;
+  ipc::EventFd bell_;
+  std::shared_ptr<ipc::WorkerCounters> counters_;
+  std::optional<cgroup::Group> group_;  // outlives the process, which runs in it
+  std::optional<WorkerProcess> process_;
+};
+
+}  // namespace amp4ec::detail

@@ -82,6 +82,17 @@ void refuse_alias_cuts(Lowered& lowered) {
   }
 }
 
+// Freezing makes constants of all attributes but those that the module writes.
+std::string attribute_left(const jit::Block& block) {
+  for (const jit::Node* node : block.nodes()) {
+    if (node->kind() == c10::prim::GetAttr || node->kind() == c10::prim::SetAttr) return node->s(c10::attr::name);
+    for (const jit::Block* inner : node->blocks()) {
+      if (auto name = attribute_left(*inner); !name.empty()) return name;
+    }
+  }
+  return {};
+}
+
 void refuse_values_that_cannot_travel(Lowered& lowered) {
   for (std::size_t cut = 0; cut < lowered.refused.size(); ++cut) {
     if (!lowered.refused[cut].empty()) continue;
@@ -175,18 +186,19 @@ Result<Lowered> lower(const jit::Module& module) try {
   jit::EliminateDeadCode(lowered.graph);
   jit::EraseShapeInformation(lowered.graph);
 
+  if (const std::string attribute = attribute_left(*lowered.graph->block()); !attribute.empty()) {
+    return Error{Errc::ModelRejected,
+                 fmt::format("the module changes its attribute '{}' while it runs; models that keep state are not "
+                             "supported yet",
+                             attribute)};
+  }
   for (jit::Node* node : lowered.graph->nodes()) {
     if (node->kind() != c10::prim::Constant) lowered.layers.push_back(node);
   }
   if (lowered.layers.empty())
     return Error{Errc::ModelRejected, "the module computes nothing: no operator is left after freezing"};
   lowered.refused.resize(lowered.layers.size() - 1);
-  lowered.keeps_state = lowered.graph->inputs().at(0)->hasUses();
   find_lifetimes(lowered);
-  if (lowered.keeps_state) {
-    refuse(lowered, 0, static_cast<std::ptrdiff_t>(lowered.layers.size()),
-           "state would be shared: the module keeps attributes that it changes while it runs");
-  }
   refuse_alias_cuts(lowered);
   refuse_values_that_cannot_travel(lowered);
   return lowered;

@@ -28,7 +28,6 @@ struct Lowered {
   std::vector<torch::jit::Node*> layers;     ///< Top-level nodes that are not constants, in execution order.
   std::unordered_map<const torch::jit::Value*, Lifetime> lifetimes;  ///< Every top-level value that is no constant.
   std::vector<std::string> refused;  ///< refused[i]: why no cut after layer i; empty when it is valid.
-  bool keeps_state = false;          ///< Attributes survive freezing: `self` is still read or written.
 };
 
 /// Freezes, inlines, removes mutation. The given module is not changed. @error ModelRejected.

@@ -147,9 +147,6 @@ Result<Segment> Model::segment(std::size_t first_layer, std::size_t last_layer) 
     }
   }
   const std::size_t outputs = last_layer + 1 == layers ? 1 : detail::crossing_values(lowered, last_layer + 1).size();
-  if (lowered.keeps_state) {
-    return Segment(std::make_shared<const jit::Module>(lowered.frozen.clone()), first_layer, last_layer, outputs);
-  }
   jit::Module module = detail::wrap_as_module(detail::build_segment_graph(lowered, first_layer, last_layer), "Segment");
   return Segment(std::make_shared<const jit::Module>(std::move(module)), first_layer, last_layer, outputs);
 } catch (const std::exception& exception) {

@@ -6,7 +6,7 @@
 #include <fmt/format.h>
 
 #include <ATen/ATen.h>
-#include <torch/csrc/jit/mobile/type_parser.h>
+#include <torch/csrc/jit/frontend/script_type_parser.h>
 
 #include <array>
 #include <cstdint>
@@ -240,6 +240,19 @@ class Reader {
   std::size_t used_ = 0;
 };
 
+/// The type that `annotation_str` wrote. The parser costs more than a small message: the usual types go past it.
+c10::TypePtr read_type(Reader& in) {
+  constexpr std::size_t longest = 512;  // The parser recurses: a hostile text must not overflow the stack.
+  const std::string text = in.text();
+  if (text == "int") return c10::IntType::get();
+  if (text == "float") return c10::FloatType::get();
+  if (text == "bool") return c10::BoolType::get();
+  if (text == "str") return c10::StringType::get();
+  if (text == "Tensor") return c10::TensorType::get();
+  if (text.size() > longest) Reader::fail("a type that is too long");
+  return torch::jit::ScriptTypeParser().parseType(text);
+}
+
 c10::IValue read_value(Reader& in, int depth) {
   if (depth > max_depth) Reader::fail("values nested too deeply");
   switch (in.get<Tag>()) {
@@ -251,7 +264,7 @@ c10::IValue read_value(Reader& in, int depth) {
     case Tag::Bool: return in.get<std::uint8_t>() != 0;
     case Tag::String: return in.text();
     case Tag::List: {
-      c10::impl::GenericList list(c10::parseType(in.text()));
+      c10::impl::GenericList list(read_type(in));
       for (std::uint64_t left = in.count(); left > 0; --left) list.push_back(read_value(in, depth + 1));
       return list;
     }
@@ -261,8 +274,8 @@ c10::IValue read_value(Reader& in, int depth) {
       return c10::ivalue::Tuple::create(std::move(elements));
     }
     case Tag::Dict: {
-      const auto key_type = c10::parseType(in.text());
-      c10::impl::GenericDict dict(key_type, c10::parseType(in.text()));
+      const auto key_type = read_type(in);
+      c10::impl::GenericDict dict(key_type, read_type(in));
       for (std::uint64_t left = in.count(); left > 0; --left) {
         c10::IValue key = read_value(in, depth + 1);
         dict.insert(std::move(key), read_value(in, depth + 1));

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "support/catch.hpp"
+
+#include <amp4ec/model/compare.hpp>
+
+#include <torch/script.h>
+
+#include <cmath>
+#include <limits>
+
+using namespace amp4ec;
+
+namespace {
+
+constexpr float nan_value = std::numeric_limits<float>::quiet_NaN();
+constexpr float inf_value = std::numeric_limits<float>::infinity();
+
+Difference differ(const at::Tensor& answer, const at::Tensor& reference) {
+  return compare(Value(answer), Value(reference));
+}
+
+}  // namespace
+
+TEST_CASE("the error is relative to the largest element of the reference") {
+  const at::Tensor reference = at::tensor({1.0F, -4.0F, 2.0F});
+  CHECK(differ(reference.clone(), reference).bit_equal);
+  const Difference off = differ(at::tensor({1.0F, -4.0F, 2.5F}), reference);
+  CHECK_FALSE(off.bit_equal);
+  CHECK(off.relative_error == Approx(0.125));
+  CHECK(off.scale == Approx(4.0));
+}
+
+TEST_CASE("not a number and infinity count as equal only in the same places") {
+  const at::Tensor reference = at::tensor({1.0F, nan_value, inf_value});
+  CHECK(differ(reference.clone(), reference).relative_error == 0);
+  CHECK(std::isinf(differ(at::tensor({1.0F, 2.0F, inf_value}), reference).relative_error));
+  CHECK(std::isinf(differ(at::tensor({nan_value, nan_value, inf_value}), reference).relative_error));
+  CHECK_FALSE(differ(at::tensor({1.0F, nan_value, 5.0F}), reference).relative_error <= 1e-4);
+}
+
+TEST_CASE("shape, type and structure must be the same") {
+  const at::Tensor reference = at::ones({2, 2});
+  CHECK(std::isinf(differ(at::ones({4}), reference).relative_error));
+  CHECK(std::isinf(differ(at::ones({2, 2}, at::kDouble), reference).relative_error));
+  CHECK(std::isinf(compare(Value(c10::IValue(1)), Value(reference)).relative_error));
+  CHECK(std::isinf(compare(Value(c10::IValue(1)), Value(c10::IValue(2))).relative_error));
+  CHECK(compare(Value(c10::IValue(2)), Value(c10::IValue(2))).relative_error == 0);
+  CHECK(std::isinf(differ(at::arange(3), at::arange(3) + 1).relative_error));
+}
+
+TEST_CASE("the worst of nested values counts, and the smallest scale") {
+  const auto nested = [](float first, float second) {
+    return Value(c10::IValue(std::make_tuple(at::full({2}, first), std::vector<at::Tensor>{at::full({2}, second)})));
+  };
+  const Difference difference = compare(nested(1.0F, 11.0F), nested(1.0F, 10.0F));
+  CHECK(difference.relative_error == Approx(0.1));
+  CHECK(difference.scale == Approx(1.0));
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/support.hpp"
+
+#include <boost/asio/use_future.hpp>
+
+#include <csignal>
+#include <cstdlib>
+#include <future>
+
+using namespace amp4ec;
+using namespace amp4ec::test;
+
+TEST_CASE("a worker that is killed fails its requests with how it ended; the others go on") {
+  const Model model = small_model();
+  const std::size_t last = model.layer_count() - 1;
+  Runtime runtime = Runtime::create({{"a", 1.0_cpu, 1_GiB}, {"b", 1.0_cpu, 1_GiB}}).value();
+  const auto input = random_inputs({3, 4}, 1).front();
+  Session session =
+      runtime.open(model, plan_of({pipeline({{"a", 0, last}}), pipeline({{"b", 0, last}})}), input).value();
+
+  kill(session.stages().front().pid, SIGSTOP);
+  std::vector<std::future<Result<Value>>> answers;
+  for (std::size_t call = 0; call < session.max_in_flight(); ++call) {
+    answers.push_back(session.async_infer(input, boost::asio::use_future));
+  }
+  kill(session.stages().front().pid, SIGKILL);
+  int died = 0;
+  int answered = 0;
+  for (auto& answer : answers) {
+    const auto result = answer.get();
+    result ? ++answered : ++died;
+    if (!result) {
+      CHECK(result.error().code == Errc::WorkerDied);
+      CHECK(result.error().message.find("signal 9") != std::string::npos);
+    }
+  }
+  CHECK(died > 0);
+  CHECK(answered > 0);
+  for (int call = 0; call < 4; ++call) CHECK(session.infer(input).has_value());
+
+  kill(session.stages().back().pid, SIGKILL);
+  Errc code{};
+  do code = session.infer(input).error().code;
+  while (code == Errc::WorkerDied);
+  CHECK(code == Errc::NoRoute);
+  session.close();
+  CHECK(groups_left() <= 3);  // The runtime's own.
+}
+
+TEST_CASE("a request that gets no answer in time fails, and its late answer is dropped") {
+  const Model model = small_model();
+  Runtime runtime = Runtime::create({{"a", 1.0_cpu, 1_GiB}}).value();
+  const auto input = random_inputs({3, 4}, 1).front();
+  SessionOptions options;
+  options.request_timeout = std::chrono::milliseconds(1000);
+  Session session =
+      runtime.open(model, plan_of({pipeline({{"a", 0, model.layer_count() - 1}})}), input, options).value();
+  const pid_t worker = session.stages().front().pid;
+  kill(worker, SIGSTOP);
+  CHECK(session.infer(input).error().code == Errc::WorkerUnresponsive);
+  kill(worker, SIGCONT);
+  const Values other{at::full({3, 4}, 2.0)};
+  CHECK(compare(session.infer(other).value(), whole_answer(model, other)).relative_error <= 1e-4);
+}
+
+TEST_CASE("closing completes what is under way") {
+  const Model model = small_model();
+  Runtime runtime = Runtime::create({{"a", 1.0_cpu, 1_GiB}}).value();
+  const auto input = random_inputs({3, 4}, 1).front();
+  Session session = runtime.open(model, plan_of({pipeline({{"a", 0, model.layer_count() - 1}})}), input).value();
+  kill(session.stages().front().pid, SIGSTOP);
+  auto answer = session.async_infer(input, boost::asio::use_future);
+  session.close();
+  CHECK(answer.get().error().code == Errc::SessionClosed);
+}
+
+TEST_CASE("a worker that outgrows its node is reported as out of memory") {
+  Runtime runtime = Runtime::create({{"tiny", 1.0_cpu, 160_MiB}}).value();
+  if (!runtime.capabilities().memory_limits) {
+    WARN("memory limits cannot be set here: not tested");
+    return;
+  }
+  const Model model = Model::from_module(module_from(R"(
+    def forward(self, x):
+        big = torch.ones([int(x[0].item()), 1024, 1024])
+        return big.sum(1).sum(1) + 1.0
+  )"))
+                          .value();
+  Session session =
+      runtime.open(model, plan_of({pipeline({{"tiny", 0, model.layer_count() - 1}})}), {at::ones({4})}).value();
+  const auto answer = session.infer({at::full({4}, 400.0)});  // 1.6 GB
+  REQUIRE(answer.has_error());
+  CHECK(answer.error().code == Errc::OutOfMemory);
+  CHECK(answer.error().message.find("160.0 MiB") != std::string::npos);
+}
+
+TEST_CASE("a worker executable that is missing or no worker gives one clear error") {
+  RuntimeOptions options;
+  options.worker_executable = "/nowhere/amp4ec-worker";
+  const auto missing = Runtime::create({{"a", 1.0_cpu, 1_GiB}}, options);
+  REQUIRE(missing.has_error());
+  CHECK(missing.error().code == Errc::WorkerNotFound);
+  CHECK(missing.error().message.find("/nowhere/amp4ec-worker") != std::string::npos);
+
+  options.worker_executable = "/bin/false";
+  const Model model = small_model();
+  Runtime runtime = Runtime::create({{"a", 1.0_cpu, 1_GiB}}, options).value();
+  const auto session =
+      runtime.open(model, plan_of({pipeline({{"a", 0, model.layer_count() - 1}})}), random_inputs({3, 4}, 1).front());
+  REQUIRE(session.has_error());
+  CHECK(session.error().code == Errc::WorkerDied);
+  CHECK(session.error().message.find("status 1") != std::string::npos);
+}

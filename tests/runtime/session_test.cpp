@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/support.hpp"
+
+#include <boost/asio/use_future.hpp>
+
+#include <atomic>
+#include <future>
+#include <map>
+#include <memory>
+#include <optional>
+#include <thread>
+
+using namespace amp4ec;
+using namespace amp4ec::test;
+
+namespace {
+
+Runtime two_nodes() {
+  return Runtime::create({{"a", 1.0_cpu, 1_GiB}, {"b", 1.0_cpu, 1_GiB}}).value();
+}
+
+}  // namespace
+
+TEST_CASE("a split model answers as the whole does, and nothing is left behind") {
+  const Model model = small_model();
+  const auto inputs = random_inputs({3, 4}, 6);
+  {
+    Runtime runtime = two_nodes();
+    SessionOptions options;
+    options.form = Form::Plain;
+    Session session =
+        runtime
+            .open(model, plan_of({pipeline({{"a", 0, 1}, {"b", 2, model.layer_count() - 1}})}), inputs.front(), options)
+            .value();
+    for (const Values& input : inputs) {
+      const Difference difference = compare(session.infer(input).value(), whole_answer(model, input));
+      CHECK(difference.bit_equal);
+      CHECK(difference.scale > 0.1);
+    }
+    const auto stages = session.stages();
+    REQUIRE(stages.size() == 2);
+    CHECK(stages[0].node == "a");
+    CHECK(stages[1].first_layer == 2);
+    for (const StageReport& stage : stages) {
+      CHECK(stage.alive);
+      CHECK(stage.requests >= inputs.size());
+      CHECK(stage.busy.count() > 0);
+      CHECK(stage.rss.count > 0);
+    }
+  }
+  CHECK(groups_left() == 0);
+}
+
+TEST_CASE("many threads call at once, and every answer belongs to its request") {
+  const Model model = small_model();
+  Runtime runtime = two_nodes();
+  SessionOptions options;
+  options.form = Form::Plain;
+  options.max_in_flight = 8;
+  Session session = runtime
+                        .open(model, plan_of({pipeline({{"a", 0, 1}, {"b", 2, model.layer_count() - 1}})}),
+                              random_inputs({3, 4}, 1).front(), options)
+                        .value();
+  std::atomic<int> wrong = 0;
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < 8; ++thread) {
+    threads.emplace_back([&, thread] {
+      for (int call = 0; call < 25; ++call) {
+        const Values input{at::full({3, 4}, 0.01 * (thread * 25 + call))};
+        const auto answer = session.infer(input);
+        if (!answer || !compare(*answer, whole_answer(model, input)).bit_equal) ++wrong;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("pipelines share a stage, and the scheduler uses both candidates of the next") {
+  const Model model = small_model();
+  const std::size_t last = model.layer_count() - 1;
+  Runtime runtime = Runtime::create({{"a", 1.0_cpu, 1_GiB}, {"b", 0.5_cpu, 1_GiB}, {"c", 0.5_cpu, 1_GiB}}).value();
+  for (const std::string policy : {"amp4ec", "least-outstanding", "shortest-completion", "round-robin"}) {
+    INFO(policy);
+    SessionOptions options;
+    options.policy = policy;
+    Session session =
+        runtime
+            .open(model, plan_of({pipeline({{"a", 0, 1}, {"b", 2, last}}), pipeline({{"a", 0, 1}, {"c", 2, last}})}),
+                  random_inputs({3, 4}, 1).front(), options)
+            .value();
+    REQUIRE(session.stages().size() == 3);
+    std::map<std::string, std::uint64_t> before;
+    for (const StageReport& stage : session.stages()) before[stage.node] = stage.requests;
+    for (int round = 0; round < 20; ++round) {
+      std::vector<std::future<Result<Value>>> answers;
+      const auto inputs = random_inputs({3, 4}, 4);
+      for (const Values& input : inputs) answers.push_back(session.async_infer(input, boost::asio::use_future));
+      for (std::size_t i = 0; i < inputs.size(); ++i) {
+        CHECK(compare(answers[i].get().value(), whole_answer(model, inputs[i])).relative_error <= 1e-4);
+      }
+    }
+    std::map<std::string, std::uint64_t> served;
+    for (const StageReport& stage : session.stages()) served[stage.node] = stage.requests - before[stage.node];
+    CHECK(served["a"] == 80);
+    CHECK(served["b"] + served["c"] == 80);
+    CHECK(served["b"] > 0);
+    CHECK(served["c"] > 0);
+  }
+}
+
+TEST_CASE("a callback that can only be moved is called once") {
+  const Model model = small_model();
+  Runtime runtime = two_nodes();
+  const auto input = random_inputs({3, 4}, 1).front();
+  Session session = runtime.open(model, plan_of({pipeline({{"a", 0, model.layer_count() - 1}})}), input).value();
+  std::promise<bool> done;
+  session.async_infer(input, [&done, only_moves = std::make_unique<int>(1)](Result<Value> answer) {
+    done.set_value(answer.has_value());
+  });
+  CHECK(done.get_future().get());
+}
+
+TEST_CASE("requests past the limit are refused at once") {
+  const Model model = small_model();
+  Runtime runtime = two_nodes();
+  const auto input = random_inputs({3, 4}, 1).front();
+  SessionOptions options;
+  options.max_in_flight = 1;
+  Session session =
+      runtime.open(model, plan_of({pipeline({{"a", 0, model.layer_count() - 1}})}), input, options).value();
+  int overloaded = 0;
+  std::vector<std::future<Result<Value>>> answers;
+  for (int call = 0; call < 50; ++call) answers.push_back(session.async_infer(input, boost::asio::use_future));
+  for (auto& answer : answers) {
+    const auto result = answer.get();
+    if (!result) {
+      CHECK(result.error().code == Errc::Overloaded);
+      ++overloaded;
+    }
+  }
+  CHECK(overloaded > 0);
+  CHECK(overloaded < 50);
+  CHECK(session.infer(input).has_value());
+}
+
+TEST_CASE("an exception in the model is an error of its request alone") {
+  const Model model = Model::from_module(module_from(R"(
+    def forward(self, x):
+        y = torch.relu(x) + 1.0
+        return torch.matmul(y, torch.ones([4, 2]))
+  )"))
+                          .value();
+  Runtime runtime = two_nodes();
+  const auto input = random_inputs({3, 4}, 1).front();
+  Session session =
+      runtime.open(model, plan_of({pipeline({{"a", 0, 0}, {"b", 1, model.layer_count() - 1}})}), input).value();
+  const auto wrong_shape = session.infer({at::ones({3, 2})});
+  REQUIRE(wrong_shape.has_error());
+  CHECK(wrong_shape.error().code == Errc::ExecutionFailed);
+  CHECK(wrong_shape.error().message.find("shapes") != std::string::npos);
+  CHECK(session.infer({Value()}).error().code == Errc::InputMismatch);
+  CHECK(session.infer({}).error().code == Errc::InputMismatch);
+  CHECK(session.infer({at::ones({500, 400})}).error().code == Errc::MessageTooLarge);
+  CHECK(session.infer(input).has_value());
+}
+
+TEST_CASE("several sessions share a runtime, and a session outlives its runtime's handle") {
+  const Model model = small_model();
+  const auto input = random_inputs({3, 4}, 1).front();
+  std::optional<Runtime> runtime(two_nodes());
+  const Plan plan = plan_of({pipeline({{"a", 0, 1}, {"b", 2, model.layer_count() - 1}})});
+  Session first = runtime->open(model, plan, input).value();
+  Session second = runtime->open(model, plan, input).value();
+  runtime.reset();
+  CHECK(first.infer(input).has_value());
+  first.close();
+  first.close();
+  CHECK(first.infer(input).error().code == Errc::SessionClosed);
+  CHECK(second.infer(input).has_value());
+}
+
+TEST_CASE("plans that do not fit model or nodes are refused before a worker starts") {
+  const Model model = small_model();
+  const std::size_t last = model.layer_count() - 1;
+  Runtime runtime = two_nodes();
+  const auto input = random_inputs({3, 4}, 1).front();
+  CHECK(runtime.open(model, plan_of({pipeline({{"elsewhere", 0, last}})}), input).error().code == Errc::PlanInvalid);
+  CHECK(runtime.open(model, plan_of({pipeline({{"a", 0, last - 1}})}), input).error().code == Errc::PlanInvalid);
+  CHECK(runtime.open(model, plan_of({}), input).error().code == Errc::PlanInvalid);
+  Plan foreign = plan_of({pipeline({{"a", 0, last}})});
+  foreign.model_hash = "0123456789abcdef";
+  CHECK(runtime.open(model, foreign, input).error().code == Errc::PlanInvalid);
+  SessionOptions options;
+  options.policy = "no-such-policy";
+  CHECK(runtime.open(model, plan_of({pipeline({{"a", 0, last}})}), input, options).error().code ==
+        Errc::InvalidArgument);
+}

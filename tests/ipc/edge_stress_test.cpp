@@ -7,6 +7,7 @@
 
 #include <array>
 #include <atomic>
+#include <condition_variable>
 #include <cstring>
 #include <deque>
 #include <mutex>
@@ -80,8 +81,8 @@ int echo(const Edge& in, const Edge& out, const EventFd& own_bell, const EventFd
 
 TEST_CASE("a million messages there and back between two processes, nothing lost, nothing changed") {
   const Contents contents;
-  const auto there = Edge::create(6, Bytes{slot_bytes}).value();
-  const auto back = Edge::create(3, Bytes{slot_bytes}).value();
+  const auto there = Edge::create(48, Bytes{slot_bytes}).value();
+  const auto back = Edge::create(35, Bytes{slot_bytes}).value();
   const auto host_bell = EventFd::create().value();
   const auto worker_bell = EventFd::create().value();
   test::Child child([&] { return echo(there, back, worker_bell, host_bell); });
@@ -116,11 +117,12 @@ TEST_CASE("a million messages there and back between two processes, nothing lost
 
 TEST_CASE("a million messages between two threads, freed on a third") {
   const Contents contents;
-  Link link(8, Bytes{slot_bytes});
+  Link link(64, Bytes{slot_bytes});
   std::atomic<bool> sent_all = false;
-  std::atomic<bool> received_all = false;
-  std::mutex mutex;
+  std::mutex mutex;  // guards the next two
+  bool received_all = false;
   std::deque<EdgeConsumer::Message> to_free;
+  std::condition_variable more_to_free;
 
   std::thread sender([&] {
     for (std::uint64_t id = 0; id < messages; ++id) {
@@ -134,14 +136,13 @@ TEST_CASE("a million messages between two threads, freed on a third") {
     sent_all = true;
   });
   std::thread freer([&] {
-    while (!received_all) {
-      std::deque<EdgeConsumer::Message> batch;
-      {
-        const std::lock_guard lock(mutex);
-        batch.swap(to_free);
-      }
-      if (batch.empty()) std::this_thread::yield();
-    }
+    std::deque<EdgeConsumer::Message> batch;
+    do {
+      batch.clear();
+      std::unique_lock lock(mutex);
+      more_to_free.wait(lock, [&] { return received_all || !to_free.empty(); });
+      batch.swap(to_free);
+    } while (!batch.empty());
   });
 
   std::uint64_t received = 0;
@@ -155,8 +156,13 @@ TEST_CASE("a million messages between two threads, freed on a third") {
     if (received % 2 == 0) continue;  // freed here
     const std::lock_guard lock(mutex);
     to_free.push_back(std::move(*message));
+    more_to_free.notify_one();
   }
-  received_all = true;
+  {
+    const std::lock_guard lock(mutex);
+    received_all = true;
+  }
+  more_to_free.notify_one();
   sender.join();
   freer.join();
   CHECK(received == messages);

@@ -13,8 +13,8 @@
 
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace amp4ec::cli {
@@ -28,7 +28,8 @@ struct InspectOptions {
   bool leaves = false;
 };
 
-using LayerTimes = std::optional<std::vector<double>>;
+/// In microseconds; empty when they were not measured.
+using LayerTimes = std::vector<double>;
 
 json::array layers_json(const LayerGraph& graph, const LayerTimes& times) {
   json::array layers;
@@ -40,7 +41,7 @@ json::array layers_json(const LayerGraph& graph, const LayerTimes& times) {
                                   {"flops", layer.flops},
                                   {"weight_bytes", layer.weights.count},
                                   {"output_bytes", layer.output.count},
-                                  {"time_us", times ? json::value((*times)[i]) : json::value(nullptr)}});
+                                  {"time_us", times.empty() ? json::value(nullptr) : json::value(times[i])}});
   }
   return layers;
 }
@@ -72,7 +73,7 @@ std::string layers_text(const LayerGraph& graph, const LayerTimes& times) {
     const Layer& layer = graph.layers[i];
     table.add({fmt::format("{}", i), layer.name, layer.flops > 0 ? fmt::format("{:.2f}", layer.flops / 1e6) : "-",
                layer.weights.count > 0 ? format_bytes(layer.weights) : "-", format_bytes(layer.output),
-               times ? format_us((*times)[i]) : "-"});
+               times.empty() ? "-" : format_us(times[i])});
   }
   return table.text();
 }
@@ -103,24 +104,25 @@ std::string leaves_text(const LayerGraph& graph) {
 Result<Exit> run_inspect(const InspectOptions& options) {
   const auto subject = load_subject(options.model);
   if (!subject) return subject.error();
-  std::optional<Profile> profile;
+  LayerTimes times;
+  double whole_us = 0;
   if (!options.no_profile) {
-    auto measured = measure_profile(*subject, Form::Optimized);
-    if (!measured) return measured.error();
-    profile = std::move(*measured);
+    auto profile = measure_profile(*subject, Form::Optimized);
+    if (!profile) return profile.error();
+    times = std::move(profile->layer_us);
+    whole_us = profile->whole_us;
   }
-  const LayerTimes times = profile ? LayerTimes(profile->layer_us) : std::nullopt;
   const LayerGraph& graph = subject->graph;
   const auto printed = [&] {
     if (options.model.json) {
       return print_json(json::object{{"model_hash", graph.model_hash},
-                                     {"whole_us", profile ? json::value(profile->whole_us) : json::value(nullptr)},
+                                     {"whole_us", times.empty() ? json::value(nullptr) : json::value(whole_us)},
                                      {"layers", layers_json(graph, times)},
                                      {"cuts", cuts_json(graph)},
                                      {"leaves", leaves_json(graph)}});
     }
     std::string text = layers_text(graph, times) + cuts_text(graph);
-    if (profile) text += fmt::format("whole model: {}\n", format_us(profile->whole_us));
+    if (!times.empty()) text += fmt::format("whole model: {}\n", format_us(whole_us));
     return print(options.leaves ? text + leaves_text(graph) : text);
   }();
   if (!printed) return printed.error();

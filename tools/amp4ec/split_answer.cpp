@@ -89,15 +89,24 @@ Result<Splitter> split_through_files(const Subject& subject, Form form) {
   });
 }
 
+Stage make_stage(const char* node, std::size_t first_layer, std::size_t last_layer) {
+  Stage stage;
+  stage.node = node;
+  stage.first_layer = first_layer;
+  stage.last_layer = last_layer;
+  return stage;
+}
+
 Result<Splitter> split_through_processes(const Subject& subject, Form form) {
   const Cpus one_thread{1.99};  // as many as this process computes with, and no quota that slows it down
   auto created = Runtime::create({{"prefix", one_thread, {}}, {"suffix", one_thread, {}}});
   if (!created) return created.error();
   auto runtime = std::make_shared<Runtime>(std::move(*created));
   return Splitter([&subject, form, runtime](std::size_t after) -> Result<SplitAnswer> {
+    const std::size_t last = subject.model.layer_count() - 1;
     Plan plan;
     plan.model_hash = subject.model.hash();
-    plan.pipelines.push_back({{{"prefix", 0, after}, {"suffix", after + 1, subject.model.layer_count() - 1}}});
+    plan.pipelines.push_back({{make_stage("prefix", 0, after), make_stage("suffix", after + 1, last)}});
     SessionOptions options;
     options.form = form;
     auto opened = runtime->open(subject.model, plan, subject.inputs.example(), options);

@@ -6,6 +6,8 @@
 #include "table.hpp"
 #include "verb.hpp"
 
+#include <amp4ec/core/units.hpp>
+
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 #include <boost/json/array.hpp>

@@ -32,11 +32,12 @@ Result<bool> wait_until(const EventFd& bell, Ready ready, std::chrono::nanosecon
                         std::chrono::nanoseconds spin = std::chrono::nanoseconds{0}) {
   using std::chrono::nanoseconds;
   using std::chrono::steady_clock;
+  if (ready()) return true;  // the common case under load, without a system call
   const auto start = steady_clock::now();
   const auto spin_for = std::min(spin, timeout);
   while (steady_clock::now() - start < spin_for) {
-    if (ready()) return true;
     detail::relax_cpu();
+    if (ready()) return true;
   }
   for (;;) {
     if (const auto drained = bell.drain(); !drained) return drained.error();

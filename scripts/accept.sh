@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# accept.sh N: shows, for each line that part N must hold, the figure, whether it holds, and the command that gave it.
+#
+# Builds into build/release and runs what is needed (minutes). Exits with 1 when a line does not hold, and with 2 when
+# part N has no acceptance yet. Run it on an otherwise idle machine: it measures. As root, or some lines cannot hold.
+# shellcheck source-path=SCRIPTDIR source=common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+case "${1:-}" in
+  --help | -h) print_help && exit ;;
+  '') die "say which part, e.g. accept.sh 1" ;;
+esac
+checks="$repository/scripts/accept_part$1.py"
+[[ -f "$checks" ]] || die "part $1 has no acceptance script yet"
+
+"$repository/scripts/setup.sh" --dev
+build "$repository/build/release" release amp4ec-cli amp4ec-worker
+exec /usr/bin/python3 "$checks" "$repository"

@@ -66,7 +66,7 @@ cat > "$work/by_hand.json" << PLAN
 }
 PLAN
 cat "$work/by_hand.json"
-"$amp4ec" run "$model" "${input[@]}" --plan "$work/by_hand.json" "${nodes[@]}" --seconds "$seconds"
+"$amp4ec" run "$model" "${input[@]}" --profile "$profile" --plan "$work/by_hand.json" "${nodes[@]}" --seconds "$seconds"
 
 # `run` fails when an answer differs, and the script with it.
 heading "In all three runs every answer was equal to the unsplit model's"

@@ -34,8 +34,10 @@ inline std::string error_text(const Error& error) {
 
 /// The error that a peer reported, or that its text is none.
 inline Error parse_error(std::string_view text) {
+  boost::json::parse_options options;
+  options.allow_invalid_utf8 = true;  // A message may have been cut inside a character.
   boost::system::error_code failed;
-  const auto value = boost::json::parse(boost::json::string_view(text.data(), text.size()), failed);
+  const auto value = boost::json::parse(boost::json::string_view(text.data(), text.size()), failed, {}, options);
   const auto* object = failed ? nullptr : value.if_object();
   const auto* code = object == nullptr ? nullptr : object->if_contains("error");
   const auto* message = object == nullptr ? nullptr : object->if_contains("message");

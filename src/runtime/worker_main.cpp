@@ -210,32 +210,40 @@ class Worker {
     counters_->begin(descriptor.request_id, std::chrono::nanoseconds(now - std::min(now, descriptor.sent_ns)));
     descriptor.hop = static_cast<std::uint8_t>(std::min<int>(descriptor.hop + 1, descriptor.route_length));
 
-    auto served = forward(std::move(message), descriptor);
-    if (!served) report(served.error(), descriptor);
-    counters_->complete(std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start), served.has_value());
+    auto result = run_segment(std::move(message), descriptor);
+    const bool succeeded = result.has_value();
+    Outgoing outgoing = succeeded ? std::move(*result) : error_message(result.error(), descriptor);
+    // Counted before anybody can learn of the result: whoever has an answer finds it in the counters.
+    counters_->complete(std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start), succeeded);
+    (void)outgoing.edge->publish(std::move(outgoing.slot), outgoing.descriptor);  // Fails only when the peer is gone.
   }
 
-  /// Runs the segment and hands the result to the next worker on the route, or to the host.
-  Result<void> forward(std::shared_ptr<ipc::EdgeConsumer::Message> message, const ipc::Descriptor& descriptor) {
+  /// A message that is written and not yet sent.
+  struct Outgoing {
+    ipc::EdgeProducer* edge;
+    ipc::EdgeProducer::Slot slot;
+    ipc::Descriptor descriptor;
+  };
+
+  /// Runs the segment and writes the result for the next worker on the route, or for the host.
+  Result<Outgoing> run_segment(std::shared_ptr<ipc::EdgeConsumer::Message> message, ipc::Descriptor descriptor) {
     const auto output = outputs_.find(descriptor.destination().value_or(detail::host_id));
-    if (output == outputs_.end())
+    if (output == outputs_.end()) {
       return Error{Errc::ProtocolViolation, "the route leads to a worker that is not connected"};
+    }
+    // The tensors keep the input's slot. It is free again when this function returns, before anybody learns of the
+    // result: then as many slots as requests are enough.
     auto inputs = detail::decode_in_place(message->payload(), message);
-    message.reset();  // From here on the tensors alone keep the slot.
+    message.reset();
     if (!inputs) return inputs.error();
     auto results = executor_->run(*inputs);
     if (!results) return results.error();
-
     auto slot = acquire(output->second);
     if (!slot) return slot.error();
     auto length = detail::encode(*results, slot->payload());
     if (!length) return length.error();
-    // The input's slot is free again before anybody learns of the result: then as many slots as requests are enough.
-    results->clear();
-    inputs->clear();
-    ipc::Descriptor sent = descriptor;
-    sent.length = *length;
-    return output->second.publish(std::move(*slot), sent);
+    descriptor.length = *length;
+    return Outgoing{&output->second, std::move(*slot), descriptor};
   }
 
   Result<ipc::EdgeProducer::Slot> acquire(ipc::EdgeProducer& output) {
@@ -252,17 +260,17 @@ class Worker {
   }
 
   /// Errors go straight to the host, whatever is left of the route.
-  void report(const Error& error, ipc::Descriptor descriptor) {
+  Outgoing error_message(const Error& error, ipc::Descriptor descriptor) {
     auto& host = outputs_.at(detail::host_id);
     auto slot = acquire(host);
-    if (!slot) _exit(3);
+    if (!slot) _exit(3);                   // The host broke the protocol: there is nobody left to serve.
     constexpr std::size_t longest = 1000;  // LibTorch can print whole programs.
     const std::string what = detail::error_text({error.code, error.message.substr(0, longest)});
     descriptor.kind = ipc::MessageKind::error;
     descriptor.hop = descriptor.route_length;
     descriptor.length = std::min(what.size(), slot->payload().size());
     std::memcpy(slot->payload().data(), what.data(), descriptor.length);
-    (void)host.publish(std::move(*slot), descriptor);
+    return {&host, std::move(*slot), descriptor};
   }
 
   ipc::ControlChannel channel_;

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <amp4ec/ipc/edge.hpp>
 
-#include <amp4ec/ipc/wait_until.hpp>
-
 #include "helpers.hpp"
 
 #include <algorithm>

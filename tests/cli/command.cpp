@@ -15,13 +15,14 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
+#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <optional>
 #include <system_error>
 #include <thread>
+#include <utility>
 
 namespace amp4ec::test {
 
@@ -39,8 +40,11 @@ namespace {
   ::_exit(127);
 }
 
+/// The parent of a process called `amp4ec-worker`; nothing for any other process, or one that is gone by now.
 std::optional<pid_t> parent_of_worker(const fs::path& process) {
-  const std::string stat = read_text(process / "stat");  // "PID (NAME) STATE PPID ..."
+  std::ifstream file(process / "stat");
+  std::string stat;
+  std::getline(file, stat);  // "PID (NAME) STATE PPID ..."
   constexpr std::string_view name = "(amp4ec-worker) ";
   const auto found = stat.find(name);
   if (found == std::string::npos) return std::nullopt;
@@ -146,6 +150,8 @@ std::size_t workers_of(pid_t parent) {
   std::size_t count = 0;
   std::error_code failed;
   for (fs::directory_iterator entry("/proc", failed), end; !failed && entry != end; entry.increment(failed)) {
+    const std::string name = entry->path().filename().string();
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;  // not a process
     if (parent_of_worker(entry->path()) == parent) ++count;
   }
   return count;

@@ -31,7 +31,9 @@ TEST_CASE("inspect shows layers, cuts and measured times") {
 TEST_CASE("inspect --no-profile measures nothing") {
   const Outcome outcome = run_command({"inspect", "lstm", "--no-profile", "--json"});
   REQUIRE(outcome.exit == 0);
-  for (const auto& layer : outcome.json().at("layers").as_array()) CHECK(layer.at("time_us").is_null());
+  const auto report = outcome.json();
+  CHECK(report.at("whole_us").is_null());
+  for (const auto& layer : report.at("layers").as_array()) CHECK(layer.at("time_us").is_null());
 }
 
 TEST_CASE("inspect takes a file and an example that torch.save wrote") {

@@ -15,8 +15,10 @@ TEST_CASE("a worker that is killed fails its requests with how it ended; the oth
   const std::size_t last = model.layer_count() - 1;
   Runtime runtime = Runtime::create({{"a", 1.0_cpu, 1_GiB}, {"b", 1.0_cpu, 1_GiB}}).value();
   const auto input = random_inputs({3, 4}, 1).front();
+  SessionOptions options;
+  options.policy = "round-robin";  // Both get requests, however fast they are.
   Session session =
-      runtime.open(model, plan_of({pipeline({{"a", 0, last}}), pipeline({{"b", 0, last}})}), input).value();
+      runtime.open(model, plan_of({pipeline({{"a", 0, last}}), pipeline({{"b", 0, last}})}), input, options).value();
 
   kill(session.stages().front().pid, SIGSTOP);
   std::vector<std::future<Result<Value>>> answers;

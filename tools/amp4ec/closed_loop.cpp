@@ -133,16 +133,17 @@ class Loop : public std::enable_shared_from_this<Loop> {
   }
 
   /// Completions a second between the time when the first requests in flight were through and the last submission:
-  /// filling and draining the plan say nothing of its rate. All of them, where too few are left.
+  /// filling and draining the plan say nothing of its rate. All of them, where that time is too short to tell: quotas
+  /// are granted in periods of some 20 ms.
   double steady_rate(double seconds) const {
+    constexpr double shortest_s = 0.2;
     const double full_until = seconds_between(begin_, last_submission_);
     const auto end = std::ranges::upper_bound(answered_, full_until, {}, &AnsweredRequest::at_s);
     const auto steady = static_cast<std::size_t>(end - answered_.begin());
     const std::size_t first = options_.in_flight - 1;
-    if (steady < 2 * options_.in_flight + 2) {
-      return seconds > 0 ? static_cast<double>(answered_.size()) / seconds : 0;
-    }
-    return static_cast<double>(steady - 1 - first) / (answered_[steady - 1].at_s - answered_[first].at_s);
+    const double span = steady > first ? answered_[steady - 1].at_s - answered_[first].at_s : 0;
+    if (span >= shortest_s) return static_cast<double>(steady - 1 - first) / span;
+    return seconds > 0 ? static_cast<double>(answered_.size()) / seconds : 0;
   }
 
   Session& session_;

@@ -7,9 +7,9 @@
 
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <fstream>
-#include <iterator>
 #include <system_error>
 
 namespace amp4ec::cli {
@@ -23,7 +23,11 @@ Result<std::string> read_file(const fs::path& file) {
   }
   errno = 0;
   std::ifstream in(file, std::ios::binary);
-  std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  std::string text;
+  std::array<char, 1 << 16> block{};
+  while (in.read(block.data(), block.size()) || in.gcount() > 0) {
+    text.append(block.data(), static_cast<std::size_t>(in.gcount()));
+  }
   if (in.is_open() && !in.bad()) return text;
   return Error{Errc::FileNotFound,
                fmt::format("cannot read '{}': {}", file.string(), std::generic_category().message(errno))};

@@ -71,7 +71,7 @@ std::string layers_text(const LayerGraph& graph, const LayerTimes& times) {
   Table table({"layer", "name", "Mflop", "weights", "output", "time"});
   for (std::size_t i = 0; i < graph.layers.size(); ++i) {
     const Layer& layer = graph.layers[i];
-    table.add({fmt::format("{}", i), layer.name, layer.flops > 0 ? fmt::format("{:.2f}", layer.flops / 1e6) : "-",
+    table.add({fmt::format("{}", i), layer.name, layer.flops > 0 ? fmt::format("{:.3g}", layer.flops / 1e6) : "-",
                layer.weights.count > 0 ? format_bytes(layer.weights) : "-", format_bytes(layer.output),
                times.empty() ? "-" : format_us(times[i])});
   }

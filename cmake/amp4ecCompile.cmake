@@ -10,7 +10,8 @@ function(amp4ec_configure_target target)
     $<$<BOOL:${AMP4EC_WARNINGS_AS_ERRORS}>:-Werror>)
   if(AMP4EC_SANITIZE)
     target_compile_options(${target} PRIVATE -fsanitize=${AMP4EC_SANITIZE} -fno-omit-frame-pointer
-      -fno-sanitize-recover=undefined)
+      -fno-sanitize-recover=undefined
+      -Wno-maybe-uninitialized)  # instrumented code sends g++ on false trails
     target_link_options(${target} PUBLIC -fsanitize=${AMP4EC_SANITIZE})
   endif()
 endfunction()

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # What every target of the project shares: the standard, the warnings, the sanitizers. Never set globally.
 
-set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")
+# Programs side by side, where hosts look for their worker; a project that embeds us chooses the place.
+if(NOT CMAKE_RUNTIME_OUTPUT_DIRECTORY)
+  set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")
+endif()
 
 function(amp4ec_configure_target target)
   set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF POSITION_INDEPENDENT_CODE ON)

@@ -7,22 +7,24 @@ source "$(dirname "${BASH_SOURCE[0]}")/../../scripts/common.sh"
 case "${1:-}" in --help | -h) print_help && exit ;; esac
 
 work="$(mktemp -d)"
-trap 'rm -rf "$work"' EXIT
+# Beside the other build folders: ccache then has most objects already.
+package="$repository/build/package" embedded="$repository/build/embedded"
+trap 'rm -rf "$work" "$package" "$embedded"' EXIT
 prefix="$work/prefix"
 here="$repository/tests/packaging"
-# The flags of build/test, so that ccache has most objects already.
-same_flags=(-DCMAKE_BUILD_TYPE=RelWithDebInfo -DAMP4EC_WARNINGS_AS_ERRORS=ON --log-level=WARNING)
+same_flags=(-DCMAKE_BUILD_TYPE=RelWithDebInfo "-DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O2 -g1" -DAMP4EC_WARNINGS_AS_ERRORS=ON
+  --log-level=WARNING)
 
 say "== install into a temporary prefix"
-cmake -S "$repository" -B "$work/package" "${same_flags[@]}" -DCMAKE_INSTALL_PREFIX="$prefix" \
+cmake -S "$repository" -B "$package" "${same_flags[@]}" -DCMAKE_INSTALL_PREFIX="$prefix" \
   -DAMP4EC_BUILD_TESTS=OFF -DAMP4EC_BUILD_EXAMPLES=OFF
-cmake --build "$work/package" --parallel "$(build_jobs)"
-cmake --install "$work/package" > /dev/null
-if grep -rnF -e "$repository" -e "$work/package" "$prefix/lib" --include='*.cmake'; then
+cmake --build "$package" --parallel "$(build_jobs)"
+cmake --install "$package" > /dev/null
+if grep -rnF -e "$repository" -e "$package" "$prefix/lib" --include='*.cmake'; then
   die "the installed package names folders of the machine that built it"
 fi
-"$work/package/amp4ec" zoo mobilenet_v2 -o "$work/mobilenet_v2.pt"
-rm -r "$work/package" # nothing below may lean on it
+"$package/amp4ec" zoo mobilenet_v2 -o "$work/mobilenet_v2.pt"
+rm -r "$package" # nothing below may lean on it
 
 build_and_run() {
   local name="$1" source="$2" program="$3"
@@ -39,7 +41,6 @@ build_and_run example_process_workers "$repository/examples/process_workers" exa
   -DCMAKE_PREFIX_PATH="$prefix"
 
 say "== embedded by add_subdirectory"
-cmake -S "$here/consumer" -B "$work/embedded" "${same_flags[@]}" -DAMP4EC_SOURCE="$repository"
-cmake --build "$work/embedded" --parallel "$(build_jobs)" --target consumer amp4ec-worker
-AMP4EC_WORKER="$(find "$work/embedded" -name amp4ec-worker -type f -perm -u+x)" \
-  "$work/embedded/consumer" "$work/mobilenet_v2.pt"
+cmake -S "$here/consumer" -B "$embedded" "${same_flags[@]}" -DAMP4EC_SOURCE="$repository"
+cmake --build "$embedded" --parallel "$(build_jobs)" --target consumer amp4ec-worker
+AMP4EC_WORKER="$(find "$embedded" -name amp4ec-worker -type f -perm -u+x)" "$embedded/consumer" "$work/mobilenet_v2.pt"

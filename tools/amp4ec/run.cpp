@@ -95,14 +95,18 @@ Error interrupted() {
   return Error{Errc::SessionClosed, "interrupted"};
 }
 
+/// When this returns, workers and groups are gone: printing may fail, or end the process when nobody reads.
 Result<Measurement> measure(const RunOptions& options, const Subject& subject, const References& references,
-                            Runtime& runtime, const Interrupt& interrupt, RunReport& report) {
+                            const Interrupt& interrupt, RunReport& report) {
+  auto runtime = Runtime::create(report.nodes);
+  if (!runtime) return runtime.error();
+  const auto missing = note_missing_limits(*runtime);
   SessionOptions session_options;
   session_options.policy = options.policy;
   session_options.max_in_flight = options.in_flight;
   session_options.form = report.form;
   if (interrupt) return interrupted();
-  auto session = runtime.open(subject.model, report.plan, subject.inputs.example(), session_options);
+  auto session = runtime->open(subject.model, report.plan, subject.inputs.example(), session_options);
   if (!session) return session.error();
   report.in_flight = session->max_in_flight();
   if (interrupt) return interrupted();
@@ -114,7 +118,9 @@ Result<Measurement> measure(const RunOptions& options, const Subject& subject, c
   rounds.requests = options.requests;
   rounds.in_flight = report.in_flight;
   rounds.each_alone = options.baseline;
-  return measure_rounds(*session, *replicas, references, rounds, interrupt);
+  auto measured = measure_rounds(*session, *replicas, references, rounds, interrupt);
+  if (measured) measured->events.insert(measured->events.begin(), missing.begin(), missing.end());
+  return measured;
 }
 
 /// Success, no, or the error that lost a request.
@@ -149,20 +155,16 @@ Result<Exit> run_run(const RunOptions& options, const Interrupt& interrupt) {
   const auto references = make_references(*subject, different_inputs);
   if (!references) return references.error();
 
-  auto runtime = Runtime::create(*nodes);
-  if (!runtime) return runtime.error();
-  auto events = note_missing_limits(*runtime);
   RunReport report;
   report.plan = std::move(*plan);
   report.nodes = *nodes;
   report.form = *form;
   report.policy = options.policy;
   report.compared = !references->answers.empty();
-  auto measured = measure(options, *subject, *references, *runtime, interrupt, report);
+  auto measured = measure(options, *subject, *references, interrupt, report);
   if (!measured) return measured.error();
   if (interrupt) return interrupted();
   report.measured = std::move(*measured);
-  report.measured.events.insert(report.measured.events.begin(), events.begin(), events.end());
 
   const auto printed = options.model.json ? print_json(report_json(report)) : print(report_text(report));
   if (!printed) return printed.error();

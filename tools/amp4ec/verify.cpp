@@ -100,14 +100,18 @@ Result<std::string> try_cut(const Splitter& split, std::size_t after, const Refe
   return std::string();
 }
 
-Result<Verdict> try_cuts(const std::vector<std::size_t>& cuts, const Splitter& split, const References& references,
+Result<Verdict> try_cuts(const std::vector<std::size_t>& cuts, const Subject& subject, const VerifyOptions& options,
                          Form form, const Interrupt& interrupt) {
+  const auto split = make_splitter(options.through, subject, form);
+  if (!split) return split.error();
+  const auto references = make_references(subject, options.calls);
+  if (!references) return references.error();
   const auto start = std::chrono::steady_clock::now();
   Verdict verdict;
   Progress progress("verifying cuts");
   for (const std::size_t after : cuts) {
     if (interrupt) return Error{Errc::SessionClosed, "interrupted"};
-    const auto reason = try_cut(split, after, references, form, verdict.max_relative_error);
+    const auto reason = try_cut(*split, after, *references, form, verdict.max_relative_error);
     if (!reason) return reason.error();
     if (!reason->empty()) verdict.unequal.push_back({after, *reason});
     progress.update(++verdict.tried, cuts.size());
@@ -168,11 +172,7 @@ Result<Exit> run_verify(const VerifyOptions& options, const Interrupt& interrupt
                              "compared",
                              *layer)};
   }
-  const auto split = make_splitter(options.through, *subject, *form);
-  if (!split) return split.error();
-  const auto references = make_references(*subject, options.calls);
-  if (!references) return references.error();
-  const auto verdict = try_cuts(choose_cuts(subject->graph, *wanted), *split, *references, *form, interrupt);
+  const auto verdict = try_cuts(choose_cuts(subject->graph, *wanted), *subject, options, *form, interrupt);
   if (!verdict) return verdict.error();
   const auto printed = options.model.json ? print_json(verdict_json(options, subject->graph, *verdict))
                                           : print(verdict_text(options, subject->graph, *verdict));

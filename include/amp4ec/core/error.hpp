@@ -37,7 +37,7 @@ enum class Errc : std::uint16_t {
   // 400: limits of the machine
   PermissionDenied = 400,   ///< The kernel refuses: privileges are missing.
   CgroupUnavailable = 401,  ///< No usable cgroup hierarchy for this controller.
-  CgroupFailed = 402,       ///< A cgroup could not be created, changed or removed.
+  CgroupFailed = 402,       ///< A cgroup could not be created, read, changed or removed.
   SystemCall = 403,         ///< A system call failed; the message has its name and errno.
   OutOfMemory = 404,        ///< A worker was killed for exceeding its node's memory limit.
 

@@ -25,6 +25,11 @@ Result<std::string> Segment::archive() const try {
 Result<void> Segment::save(const std::filesystem::path& file) const {
   auto bytes = archive();
   if (!bytes) return bytes.error();
+  std::error_code unknown;
+  if (std::filesystem::exists(file, unknown) && !std::filesystem::is_regular_file(file, unknown)) {
+    // Renaming would put a file in the place of a device or a pipe.
+    return Error{Errc::SystemCall, fmt::format("cannot write '{}': it is not a plain file", file.string())};
+  }
   const std::filesystem::path part = file.string() + ".part";
   errno = 0;
   std::ofstream out(part, std::ios::binary | std::ios::trunc);

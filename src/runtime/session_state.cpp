@@ -92,7 +92,7 @@ std::optional<Error> SessionState::admit(const Values& inputs, Session::Handler&
                  fmt::format("{} requests are in flight, the most that the session admits", parts_.max_in_flight)};
   }
   const auto route = fixed_route ? fixed_route : choose_route();
-  if (!route) return Error{Errc::NoRoute, "no pipeline is left whose workers are all alive"};
+  if (!route) return Error{Errc::NoRoute, "no pipeline is left whose workers are all alive: " + last_death_};
   auto& producer = *parts_.ends[parts_.routes[*route].front()].inputs;
   auto slot = producer.try_acquire();
   if (!slot) return slot.error();
@@ -224,11 +224,12 @@ void SessionState::watch_for_death(std::size_t worker) {
 
 void SessionState::on_death(std::size_t worker) {
   take_results();  // What it had finished counts.
+  const Error reason = parts_.workers[worker]->reason_of_death();
   {
     const std::lock_guard lock(mutex_);
     states_[worker].alive = false;
+    last_death_ = reason.message;
   }
-  const Error reason = parts_.workers[worker]->reason_of_death();
   fail_matching(
       [&](const Pending& request) {
         const Route& route = parts_.routes[request.route];

@@ -17,6 +17,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -95,6 +96,7 @@ class SessionState : public std::enable_shared_from_this<SessionState> {
 
   mutable std::mutex mutex_;  // guards what follows, the producers' ends and the policy's view
   bool closed_ = false;
+  std::string last_death_;  // why, for those who come after it
   std::uint64_t next_request_ = 1;
   std::unordered_map<std::uint64_t, Pending> pending_;
   std::vector<WorkerState> states_;

@@ -149,3 +149,13 @@ TEST_CASE("impossible profiles are refused") {
   CHECK(refused([](Profile& p) { p.graph.leaves[0].cost = -1; }));
   CHECK(refused([](Profile& p) { p.graph.layers[0].weights = Bytes{std::uint64_t{1} << 62U}; }));
 }
+
+TEST_CASE("a cut that noise makes look faster than the whole gains nothing") {
+  Profile profile = sample_profile({10, 10, 10});
+  profile.cut_times[0].suffix_us -= 8;
+  profile.cut_times[1].prefix_us -= 8;
+  CHECK(segment_time_us(profile, 1, 1) == Approx(10));
+  CHECK(segment_time_us(profile, 0, 2) == Approx(30));
+  profile.cut_times[1].prefix_us += 11;
+  CHECK(segment_time_us(profile, 0, 1) == Approx(23));
+}

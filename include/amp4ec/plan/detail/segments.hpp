@@ -18,13 +18,16 @@ class Segments {
     const LayerGraph& graph = profile.graph;
     add(0, whole_us_, whole_us_, Bytes{});
     Bytes weights;
+    double share_us = 0;
     for (std::size_t i = 0; i < graph.layers.size(); ++i) {
       weights += graph.layers[i].weights;
+      share_us += profile.layer_us[i];
       const bool last = i + 1 == graph.layers.size();
       if (!last && !(graph.cuts[i].valid && profile.cut_times[i].measured)) continue;
       add(i + 1, last ? whole_us_ : profile.cut_times[i].prefix_us, last ? 0 : profile.cut_times[i].suffix_us,
           last ? Bytes{} : graph.cuts[i].crossing);
       weights_.back() = weights;
+      share_us_.back() = share_us;
     }
   }
 
@@ -35,7 +38,7 @@ class Segments {
 
   /// `segment_time_us` and `segment_memory` of the layers from boundary i to boundary j.
   [[nodiscard]] double time_us(std::size_t i, std::size_t j) const {
-    return std::max(0.0, prefix_us_[j] + suffix_us_[i] - whole_us_);
+    return std::max(share_us_[j] - share_us_[i], prefix_us_[j] + suffix_us_[i] - whole_us_);
   }
   [[nodiscard]] Bytes memory(std::size_t i, std::size_t j) const {
     return fixed_memory_ + Bytes{2 * (weights_[j].count - weights_[i].count)};
@@ -48,6 +51,7 @@ class Segments {
     suffix_us_.push_back(suffix_us);
     crossing_.push_back(crossing);
     weights_.emplace_back();
+    share_us_.push_back(0);
   }
 
   Bytes fixed_memory_;
@@ -56,7 +60,8 @@ class Segments {
   std::vector<double> prefix_us_;
   std::vector<double> suffix_us_;
   std::vector<Bytes> crossing_;
-  std::vector<Bytes> weights_;  // of all layers before the boundary
+  std::vector<Bytes> weights_;    // of all layers before the boundary
+  std::vector<double> share_us_;  // of the whole's time: all layers before the boundary
 };
 
 }  // namespace amp4ec::detail

@@ -54,7 +54,7 @@ exec unshare --mount --propagation private bash -euo pipefail -c '
   exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 chroot "$tree" bash -euo pipefail -c "
     jobs=\"\$1\"
     shift
-    cmake -S /src/amp4ec -B /var/tmp/amp4ec-build -G Ninja -DCMAKE_BUILD_TYPE=Release -DAMP4EC_WARNINGS_AS_ERRORS=ON
+    cmake -S /src/amp4ec -B /var/tmp/amp4ec-build -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_UNITY_BUILD=ON -DAMP4EC_WARNINGS_AS_ERRORS=ON
     cmake --build /var/tmp/amp4ec-build --parallel \"\$jobs\"
     exec ctest --test-dir /var/tmp/amp4ec-build --output-on-failure \"\$@\"
   " inside "$jobs" "$@"

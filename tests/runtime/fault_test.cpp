@@ -41,10 +41,11 @@ TEST_CASE("a worker that is killed fails its requests with how it ended; the oth
   for (int call = 0; call < 4; ++call) CHECK(session.infer(input).has_value());
 
   kill(session.stages().back().pid, SIGKILL);
-  Errc code{};
-  do code = session.infer(input).error().code;
-  while (code == Errc::WorkerDied);
-  CHECK(code == Errc::NoRoute);
+  Error error;
+  do error = session.infer(input).error();
+  while (error.code == Errc::WorkerDied);
+  CHECK(error.code == Errc::NoRoute);
+  CHECK(error.message.find("signal 9") != std::string::npos);
   session.close();
   CHECK(groups_left() <= 3);  // The runtime's own.
 }

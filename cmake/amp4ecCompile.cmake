@@ -9,11 +9,13 @@ endif()
 function(amp4ec_configure_target target)
   set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF POSITION_INDEPENDENT_CODE ON)
   target_compile_features(${target} PUBLIC cxx_std_20)
-  target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Wold-style-cast
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wnon-virtual-dtor -Wold-style-cast
+    $<$<NOT:$<BOOL:${CMAKE_UNITY_BUILD}>>:-Wshadow> # names of one file are no business of its neighbours in a large one
     $<$<BOOL:${AMP4EC_WARNINGS_AS_ERRORS}>:-Werror>)
   if(AMP4EC_SANITIZE)
     target_compile_options(${target} PRIVATE -fsanitize=${AMP4EC_SANITIZE} -fno-omit-frame-pointer
       -fno-sanitize-recover=undefined
+      -fno-sanitize=vptr # needs type information that LibTorch does not export
       -Wno-maybe-uninitialized)  # instrumented code sends g++ on false trails
     target_link_options(${target} PUBLIC -fsanitize=${AMP4EC_SANITIZE})
   endif()

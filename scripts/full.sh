@@ -19,7 +19,15 @@ zoo_against_torchvision() {
   rm -r "$folder"
 }
 
+# Our sources, and the generated files that include every public header.
+run_clang_tidy() {
+  cd "$repository"
+  { git ls-files -co --exclude-standard 'src/*.cpp' 'tools/*.cpp' && ls build/test/tests/packaging/header_check/*_all.cpp; } |
+    xargs -P "$(build_jobs)" -n 1 clang-tidy --config-file=.clang-tidy -p build/test --quiet --warnings-as-errors='*'
+}
+
 step "continuous integration" "$repository/.ci/run"
+step "clang-tidy" run_clang_tidy
 step "zoo against torchvision" zoo_against_torchvision
 step "every test on LibTorch 2" "$repository/scripts/libtorch2.sh" --all
 step "acceptance of part 1" "$repository/scripts/accept.sh" 1

@@ -19,11 +19,11 @@ zoo_against_torchvision() {
   rm -r "$folder"
 }
 
-# Our sources, and the generated files that include every public header. Configured apart, without precompiled headers:
-# clang cannot read another compiler's. What is included first lets it read LibTorch's headers.
+# Our sources, and the generated files that include every public header. What is included first lets clang read LibTorch's
+# headers.
 run_clang_tidy() {
   cd "$repository"
-  cmake --preset dev -B build/tidy -DAMP4EC_PRECOMPILE=OFF --log-level=WARNING
+  cmake --preset dev -B build/tidy --log-level=WARNING
   { git ls-files -co --exclude-standard 'src/*.cpp' 'tools/*.cpp' && ls build/tidy/tests/packaging/header_check/*_all.cpp; } |
     xargs -P "$(build_jobs)" -n 1 clang-tidy --config-file=.clang-tidy -p build/tidy --quiet --warnings-as-errors='*' \
       --extra-arg-before=-include --extra-arg-before="$repository/tests/support/clang_vector.hpp"

@@ -163,7 +163,7 @@ void SessionState::take_results() {
       }
       if (!*message) break;
       finish(**message);
-      // The slot goes back here, before its request makes room for another: see make_edge in session_open.cpp.
+      // The slot goes back here, after its request is completed: a worker may wait that long for one.
     }
   }
 }

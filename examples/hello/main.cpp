@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <amp4ec/plan/partitioner.hpp>
-#include <amp4ec/runtime/runtime.hpp>
+#include <amp4ec/amp4ec.hpp>
 
 #include <ATen/ATen.h>
 

@@ -62,15 +62,17 @@ double flops_of(jit::Node* node, const std::vector<c10::IValue>& outputs) {
   if (op == "lstm" || op == "gru") {
     // Every weight takes part once in each time step; outputs are (steps x batch x directions*hidden, ...).
     const at::Tensor& sequence = outputs.front().toTensor();
-    const auto steps = static_cast<double>(sequence.numel() / std::max<std::int64_t>(1, sequence.size(-1)));
-    return 2 * steps * static_cast<double>(weights_read_by(node).count) / static_cast<double>(sequence.element_size());
+    const std::int64_t steps = sequence.numel() / std::max<std::int64_t>(1, sequence.size(-1));
+    return 2 * static_cast<double>(steps) * static_cast<double>(weights_read_by(node).count) /
+           static_cast<double>(sequence.element_size());
   }
   c10::IValue holder;
   const at::Tensor* weight = node->inputs().size() > 1 ? constant_tensor(node->input(1), holder) : nullptr;
-  if (weight == nullptr || weight->dim() < 2) return 0;
+  if (weight == nullptr || weight->dim() < 2 || weight->numel() == 0) return 0;
   if (op == "conv1d" || op == "conv2d" || op == "conv3d" || op == "_convolution" || op == "linear") {
     // Each element of the output reads one filter: C_in/groups * k_h * k_w, or N_in.
-    return 2 * produced * static_cast<double>(weight->numel() / weight->size(0));
+    const std::int64_t filter = weight->numel() / weight->size(0);
+    return 2 * produced * static_cast<double>(filter);
   }
   if (op == "matmul") return 2 * produced * static_cast<double>(weight->size(-2));
   return 0;

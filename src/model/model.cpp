@@ -161,7 +161,7 @@ Result<Values> Model::check_inputs(const Values& inputs) const try {
   schema.checkAndNormalizeInputs(stack);
   Values normalized;
   normalized.reserve(stack.size() - 1);
-  for (std::size_t i = 1; i < stack.size(); ++i) normalized.emplace_back(std::move(stack[i]));
+  for (std::size_t i = 1; i < stack.size(); ++i) normalized.emplace_back(stack[i]);
   return normalized;
 } catch (const std::exception& exception) {
   return Error{Errc::InputMismatch, detail::first_line(exception)};

@@ -28,12 +28,28 @@ unsigned threads_for(Cpus quota) {
   return static_cast<unsigned>(std::max(1.0, std::floor(quota.count)));
 }
 
+/// Serves until the context is stopped. The host's callbacks run here, and Asio hands on what they throw after the
+/// handler that called them has ended: dropping it loses nothing of ours.
+void serve(boost::asio::io_context& io) {
+  while (!io.stopped()) {
+    try {
+      io.run();
+    } catch (...) {
+    }
+  }
+}
+
 }  // namespace
 
 void Node::watch(const std::shared_ptr<ipc::WorkerCounters>& counters) {
   const std::lock_guard lock(mutex_);
   std::erase_if(workers_, [](const auto& worker) { return worker.expired(); });
   workers_.push_back(counters);
+}
+
+void Node::forget(const std::shared_ptr<ipc::WorkerCounters>& counters) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(workers_, [&](const auto& worker) { return worker.lock() == counters; });
 }
 
 WorkerReading Node::read_workers() {
@@ -72,7 +88,7 @@ Result<std::shared_ptr<RuntimeState>> RuntimeState::create(std::vector<NodeSpec>
     if (auto added = state->monitor->add_node(std::move(source)); !added) return added.error();
   }
   if (auto started = state->monitor->start(state->options_.sample_interval); !started) return started.error();
-  state->thread_ = std::thread([raw = state.get()] { raw->io.run(); });
+  state->thread_ = std::thread([raw = state.get()] { serve(raw->io); });
   return state;
 }
 

@@ -30,8 +30,9 @@ class Node {
   const NodeSpec spec;
   std::optional<cgroup::Group> group;  ///< Carries the limits; empty where the kernel does not let us hold the node.
 
-  /// From now on the Monitor counts this worker to the node, for as long as it exists.
+  /// From now on the Monitor counts this worker to the node, for as long as its counters exist or until `forget`.
   void watch(const std::shared_ptr<ipc::WorkerCounters>& counters);
+  void forget(const std::shared_ptr<ipc::WorkerCounters>& counters);
   [[nodiscard]] WorkerReading read_workers();
 
  private:

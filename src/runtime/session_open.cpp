@@ -138,27 +138,25 @@ class Opening {
   Result<void> connect_results(std::size_t id) {
     // Every worker can report an error; only those that end a pipeline send answers.
     const bool answers = stages_[id].last_layer + 1 == graph_.layers.size();
-    auto edge = make_edge(answers ? output_slot_ : slot_size({}, 0));
-    if (!edge) return edge.error();
-    if (auto connected = workers_[id]->connect(Direction::Out, host_id, *edge, *bell_); !connected) return connected;
-    auto bell = workers_[id]->bell().duplicate();
-    if (!bell) return bell.error();
-    auto consumer = ipc::EdgeConsumer::attach(*edge, std::move(*bell));
-    if (!consumer) return consumer.error();
-    ends_[id].results.emplace(std::move(*consumer));
-    return {};
+    return connect_host(id, Direction::Out, answers ? output_slot_ : slot_size({}, 0), ends_[id].results);
   }
 
   Result<void> connect_inputs(std::uint8_t id) {
     if (ends_[id].inputs) return {};
-    auto edge = make_edge(input_slot_);
+    return connect_host(id, Direction::In, input_slot_, ends_[id].inputs);
+  }
+
+  /// An edge between a worker and the host; `direction` is the worker's, `end` the host's.
+  template <class End>
+  Result<void> connect_host(std::size_t id, Direction direction, Bytes slot, std::optional<End>& end) {
+    auto edge = make_edge(slot);
     if (!edge) return edge.error();
-    if (auto connected = workers_[id]->connect(Direction::In, host_id, *edge, *bell_); !connected) return connected;
+    if (auto connected = workers_[id]->connect(direction, host_id, *edge, *bell_); !connected) return connected;
     auto bell = workers_[id]->bell().duplicate();
     if (!bell) return bell.error();
-    auto producer = ipc::EdgeProducer::attach(*edge, std::move(*bell));
-    if (!producer) return producer.error();
-    ends_[id].inputs.emplace(std::move(*producer));
+    auto attached = End::attach(*edge, std::move(*bell));
+    if (!attached) return attached.error();
+    end.emplace(std::move(*attached));
     return {};
   }
 

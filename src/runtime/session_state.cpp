@@ -27,6 +27,27 @@ int duplicate(int fd) {
   return fcntl(fd, F_DUPFD_CLOEXEC, 0);
 }
 
+/// All sessions share the runtime's thread: what the host's handler throws must not end it.
+void deliver(const Session::Handler& handler, Result<Value> result) {
+  try {
+    handler(std::move(result));
+  } catch (...) {
+    // Session says so: dropped.
+  }
+}
+
+/// What a worker's message says.
+Result<Value> read_result(const ipc::EdgeConsumer::Message& message) {
+  if (message.descriptor().kind == ipc::MessageKind::error) {
+    const auto text = message.payload();
+    return parse_error(std::string(reinterpret_cast<const char*>(text.data()), text.size()));
+  }
+  auto values = decode_copy(message.payload());
+  if (!values) return values.error();
+  if (values->size() != 1) return Error{Errc::ProtocolViolation, "a result is not one value"};
+  return std::move(values->front());
+}
+
 }  // namespace
 
 SessionState::SessionState(SessionParts parts)
@@ -76,7 +97,7 @@ Result<void> SessionState::start() {
 void SessionState::submit(const Values& inputs, Session::Handler handler, std::optional<std::size_t> fixed_route) {
   auto refused = admit(inputs, handler, fixed_route);
   if (!refused) return;
-  asio::post(io(), [handler = std::move(handler), error = std::move(*refused)] { handler(error); });
+  asio::post(io(), [handler = std::move(handler), error = std::move(*refused)] { deliver(handler, error); });
 }
 
 /// Takes the handler when it admits; otherwise says why not.
@@ -154,32 +175,21 @@ void SessionState::take_results() {
   for (std::size_t id = 0; id < parts_.ends.size(); ++id) {
     auto& results = parts_.ends[id].results;
     while (results) {
-      auto message = results->try_receive();
-      if (!message) {
+      auto received = results->try_receive();
+      if (!received) {
         // What this worker writes cannot be trusted any more; its end completes its requests with an error.
         results.reset();
         parts_.workers[id]->process().kill_now();
         break;
       }
-      if (!*message) break;
-      finish(**message);
-      // The slot goes back here, after its request is completed: a worker may wait that long for one.
+      auto& message = *received;
+      if (!message) break;
+      const std::uint64_t request = message->descriptor().request_id;
+      auto result = read_result(*message);
+      message.reset();  // The slot is free before its request ends: no worker ever waits for one.
+      complete(request, std::move(result));
     }
   }
-}
-
-void SessionState::finish(const ipc::EdgeConsumer::Message& message) {
-  const auto& descriptor = message.descriptor();
-  if (descriptor.kind == ipc::MessageKind::error) {
-    const std::string copy(reinterpret_cast<const char*>(message.payload().data()), message.payload().size());
-    complete(descriptor.request_id, parse_error(copy));
-    return;
-  }
-  auto values = decode_copy(message.payload());
-  if (!values) return complete(descriptor.request_id, values.error());
-  if (values->size() != 1)
-    return complete(descriptor.request_id, Error{Errc::ProtocolViolation, "a result is not one value"});
-  complete(descriptor.request_id, std::move(values->front()));
 }
 
 void SessionState::complete(std::uint64_t request, Result<Value> result) {
@@ -192,7 +202,7 @@ void SessionState::complete(std::uint64_t request, Result<Value> result) {
     handler = std::move(found->second.handler);
     pending_.erase(found);
   }
-  handler(std::move(result));
+  deliver(handler, std::move(result));
 }
 
 void SessionState::fail_matching(const std::function<bool(const Pending&)>& matches, const Error& error) {
@@ -209,7 +219,7 @@ void SessionState::fail_matching(const std::function<bool(const Pending&)>& matc
       entry = pending_.erase(entry);
     }
   }
-  for (const auto& handler : handlers) handler(error);
+  for (const auto& handler : handlers) deliver(handler, error);
 }
 
 // -- what goes wrong -------------------------------------------------------------------------------------------------
@@ -225,6 +235,7 @@ void SessionState::watch_for_death(std::size_t worker) {
 void SessionState::on_death(std::size_t worker) {
   take_results();  // What it had finished counts.
   const Error reason = parts_.workers[worker]->reason_of_death();
+  parts_.workers[worker]->leave_node();
   {
     const std::lock_guard lock(mutex_);
     states_[worker].alive = false;

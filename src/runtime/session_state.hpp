@@ -79,7 +79,6 @@ class SessionState : public std::enable_shared_from_this<SessionState> {
 
   void listen();
   void take_results();
-  void finish(const ipc::EdgeConsumer::Message& message);
   void complete(std::uint64_t request, Result<Value> result);
   void fail_matching(const std::function<bool(const Pending&)>& matches, const Error& error);
 

@@ -115,6 +115,10 @@ std::string StageWorker::label() const {
   return fmt::format("worker {} (layers {}-{}, process {})", place, first_layer_, last_layer_, process_->pid());
 }
 
+void StageWorker::leave_node() const {
+  if (node_ != nullptr) node_->forget(counters_);
+}
+
 Error StageWorker::reason_of_death() {
   const std::string how = process_->describe_end(std::chrono::milliseconds(1000));
   if (group_) {

@@ -52,6 +52,9 @@ class StageWorker {
                              const ipc::MemoryFile* outputs = nullptr);
   Result<Measurement> finish_measure(std::chrono::nanoseconds timeout);
 
+  /// The Monitor counts the worker to its node no longer. For one that has ended.
+  void leave_node() const;
+
   /// Why the worker ended, as an error for its requests: WorkerDied, or OutOfMemory with limit and peak.
   Error reason_of_death();
 

@@ -3,6 +3,7 @@
 
 #include "model/wire.hpp"
 #include "runtime/control_protocol.hpp"
+#include "runtime/worker_process.hpp"
 
 #include <amp4ec/ipc/clock.hpp>
 #include <amp4ec/ipc/control_channel.hpp>
@@ -20,7 +21,6 @@
 #include <charconv>
 #include <cstdio>
 #include <cstring>
-#include <fstream>
 #include <map>
 #include <optional>
 #include <thread>
@@ -38,15 +38,6 @@ using Clock = std::chrono::steady_clock;
 
 double microseconds_since(Clock::time_point start) {
   return std::chrono::duration<double, std::micro>(Clock::now() - start).count();
-}
-
-/// Memory of this process that is its own: what its cgroup is charged with.
-std::uint64_t private_bytes() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with("RssAnon:")) return std::strtoull(line.c_str() + 8, nullptr, 10) * 1024;
-  }
-  return 0;
 }
 
 double number(const json::object& object, std::string_view key) {
@@ -102,7 +93,7 @@ class Worker {
   Result<json::object> load(const json::object& request, std::vector<ipc::UniqueFd>& fds) {
     const auto form = parse_form(text(request, "form"));
     if (!form) return form.error();
-    const std::uint64_t base = private_bytes();
+    const std::uint64_t base = detail::resident_memory(getpid()).anonymous.count;
     auto counters = ipc::WorkerCounters::attach(std::move(fds[1]));
     if (!counters) return counters.error();
     counters_.emplace(std::move(*counters));

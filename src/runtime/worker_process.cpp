@@ -111,10 +111,12 @@ ResidentMemory resident_memory(pid_t process) {
   std::ifstream status(fmt::format("/proc/{}/status", process));
   ResidentMemory memory;
   for (std::string line; std::getline(status, line);) {
-    const bool now = line.starts_with("VmRSS:");
-    if (!now && !line.starts_with("VmHWM:")) continue;
-    const Bytes bytes = std::strtoull(line.c_str() + 6, nullptr, 10) * 1_KiB;
-    (now ? memory.now : memory.peak) = bytes;
+    const auto read = [&](std::string_view key, Bytes& bytes) {
+      if (line.starts_with(key)) bytes = std::strtoull(line.c_str() + key.size(), nullptr, 10) * 1_KiB;
+    };
+    read("VmRSS:", memory.now);
+    read("VmHWM:", memory.peak);
+    read("RssAnon:", memory.anonymous);
   }
   return memory;
 }

@@ -21,10 +21,11 @@ namespace amp4ec::detail {
 /// this build installs it. @error WorkerNotFound lists where it looked.
 Result<std::filesystem::path> find_worker(const std::filesystem::path& wanted);
 
-/// Resident memory of a process now and at its highest. Zeros when it is gone.
+/// Resident memory of a process. Zeros when it is gone.
 struct ResidentMemory {
   Bytes now;
   Bytes peak;
+  Bytes anonymous;  ///< Its own, without files: what its cgroup is charged with.
 };
 ResidentMemory resident_memory(pid_t process);
 

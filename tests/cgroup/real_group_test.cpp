@@ -135,7 +135,7 @@ TEST_CASE("attaching moves every thread, in every tree") {
   ::close(ready[1]);
   REQUIRE(group->attach(child.pid()));
   const auto threads = detail::subfolders(fmt::format("/proc/{}/task", child.pid()));
-  CHECK(threads.size() == 6);
+  CHECK(threads.size() >= 6);  // ThreadSanitizer adds one of its own.
   for (const auto& thread : threads) {
     const auto text = detail::read_file(fmt::format("/proc/{}/task/{}/cgroup", child.pid(), thread)).value();
     std::size_t inside = 0;

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <future>
 #include <optional>
+#include <stdexcept>
 #include <thread>
 
 using namespace amp4ec;
@@ -111,6 +112,18 @@ TEST_CASE("subscribers hear every sample until they leave") {
   monitor->sample();
   CHECK(heard == 202);
   monitor.reset();  // the subscription outlives the monitor
+}
+
+TEST_CASE("a callback that throws keeps nobody else from hearing") {
+  boost::asio::io_context context;
+  Monitor monitor(context.get_executor());
+  std::atomic<std::uint64_t> requests{0};
+  REQUIRE(monitor.add_node(counting_node("node", requests)));
+  int heard = 0;
+  const auto throws = monitor.subscribe([](const Sample&) { throw std::runtime_error("the host's own"); });
+  const auto hears = monitor.subscribe([&](const Sample&) { ++heard; });
+  for (int i = 0; i < 4; ++i) CHECK_NOTHROW(monitor.sample());
+  CHECK(heard == 4);
 }
 
 TEST_CASE("a callback may unsubscribe itself and others, remove nodes, stop and destroy the monitor") {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/support.hpp"
 
+#include <amp4ec/monitor/monitor.hpp>
+
 #include <boost/asio/use_future.hpp>
 
 #include <csignal>
@@ -39,6 +41,10 @@ TEST_CASE("a worker that is killed fails its requests with how it ended; the oth
   CHECK(died > 0);
   CHECK(answered > 0);
   for (int call = 0; call < 4; ++call) CHECK(session.infer(input).has_value());
+
+  runtime.monitor().sample();
+  CHECK_FALSE(runtime.monitor().snapshot("a").value().alive);
+  CHECK(runtime.monitor().snapshot("b").value().alive);
 
   kill(session.stages().back().pid, SIGKILL);
   Error error;

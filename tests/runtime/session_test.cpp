@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <thread>
 
 using namespace amp4ec;
@@ -119,6 +120,21 @@ TEST_CASE("a callback that can only be moved is called once") {
     done.set_value(answer.has_value());
   });
   CHECK(done.get_future().get());
+}
+
+TEST_CASE("a callback that throws harms nobody else") {
+  const Model model = small_model();
+  Runtime runtime = two_nodes();
+  const auto input = random_inputs({3, 4}, 1).front();
+  Session session = runtime.open(model, plan_of({pipeline({{"a", 0, model.layer_count() - 1}})}), input).value();
+  session.async_infer(input, [](const Result<Value>&) { throw std::runtime_error("the host's own"); });
+  session.async_infer({}, [](const Result<Value>&) { throw std::runtime_error("the host's own"); });
+  for (const Values& other : random_inputs({3, 4}, 4)) {
+    CHECK(compare(session.infer(other).value(), whole_answer(model, other)).relative_error <= 1e-4);
+  }
+  session.async_infer(input, [](const Result<Value>&) { throw std::runtime_error("the host's own"); });
+  session.close();  // Fails what is under way on this thread; nothing is thrown here either.
+  CHECK(session.infer(input).error().code == Errc::SessionClosed);
 }
 
 TEST_CASE("requests past the limit are refused at once") {

@@ -139,14 +139,15 @@ json::array baseline_json(const RunReport& report) {
 }
 
 std::string stages_text(const RunReport& report) {
-  Table table({"node", "layers", "CPU quota", "CPU used", "memory peak / limit", "busy", "service", "hop"});
+  Table table({"node", "layers", "CPU quota", "CPU used", "memory peak / limit", "requests", "busy", "service", "hop"});
   for (const StageUse& use : report.measured.stages) {
     const StageReport& stage = use.latest;
     const std::string limit = stage.memory_limit.count > 0 ? format_bytes(stage.memory_limit) : "none";
     table.add({stage.node, fmt::format("{}-{}", stage.first_layer, stage.last_layer),
                fmt::format("{:.2f}", stage.quota.count), format_share(cpu_share(use, report)),
-               fmt::format("{} / {}", format_bytes(stage.memory_peak), limit), format_share(busy_share(use, report)),
-               format_us(per_request_us(use.busy_s, use)), format_us(per_request_us(use.hop_s, use))});
+               fmt::format("{} / {}", format_bytes(stage.memory_peak), limit), std::to_string(use.requests),
+               format_share(busy_share(use, report)), format_us(per_request_us(use.busy_s, use)),
+               format_us(per_request_us(use.hop_s, use))});
   }
   return table.text();
 }

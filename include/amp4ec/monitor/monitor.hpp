@@ -150,8 +150,8 @@ class Monitor {
     return {found->second->history().begin(), found->second->history().end()};
   }
 
-  /// Calls back with every sample, until the subscription ends. Keep what it returns. The callback must not throw and
-  /// should be short: it delays the round.
+  /// Calls back with every sample, until the subscription ends. Keep what it returns. The callback should be
+  /// short, since it delays the round, and must not throw: what it throws is dropped, so that the others are told.
   Subscription subscribe(Callback callback) {
     const std::lock_guard lock(state_->data);
     const auto id = state_->next_subscriber++;
@@ -242,7 +242,12 @@ class Monitor {
           const std::lock_guard lock(data);
           if (const auto found = subscribers.find(id); found != subscribers.end()) callback = found->second;
         }
-        if (callback && *callback) (*callback)(taken);
+        if (!callback || !*callback) continue;
+        try {
+          (*callback)(taken);
+        } catch (...) {
+          // As `subscribe` says: dropped.
+        }
       }
     }
   };

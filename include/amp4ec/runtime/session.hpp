@@ -75,7 +75,8 @@ class Session {
 
   /// The same without blocking, for any Asio completion token (callback, `use_future`, `use_awaitable`, ...) of
   /// signature `void(Result<Value>)`. Exactly one completion, on the handler's associated executor or, without one, on
-  /// the runtime's thread: do not block there. The inputs are copied into shared memory before this returns.
+  /// the runtime's thread: do not block there, and do not throw (what is thrown there is dropped). The inputs are
+  /// copied into shared memory before this returns.
   template <class CompletionToken>
   auto async_infer(const Values& inputs, CompletionToken&& token) {
     return boost::asio::async_initiate<CompletionToken, void(Result<Value>)>(

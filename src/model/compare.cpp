@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 namespace amp4ec {
@@ -28,17 +29,19 @@ Difference compare_tensors(const at::Tensor& answer, const at::Tensor& reference
   const at::Tensor other = answer.to(wide.scalar_type());
   const at::Tensor nan = at::isnan(wide);
   if (!at::equal(nan, at::isnan(other))) return unlike();
-  const double scale = at::abs(wide).masked_fill(nan, 0).max().item<double>();
-  if (equal) return {0, true, scale};
-  // Infinities that agree differ by NaN; those that do not differ by infinity.
-  const at::Tensor gap = at::where(wide == other, at::zeros_like(wide), other - wide).masked_fill(nan, 0).abs();
-  const double error = gap.max().item<double>();
-  if (error == 0) return {0, true, scale};  // NaN in the same places is all that kept them from being equal.
+  // What is not finite has no distance: it must be the same. The scale and the error are those of the rest.
+  const at::Tensor finite = at::isfinite(wide);
+  const at::Tensor same = at::logical_or(wide == other, nan);
+  const double scale = at::where(finite, at::abs(wide), 0.0).max().item<double>();
+  if (equal || same.all().item<bool>()) return {0, true, scale};
+  if (!at::logical_or(at::logical_and(finite, at::isfinite(other)), same).all().item<bool>()) return unlike();
+  const double error = at::where(same, 0.0, at::abs(other - wide)).max().item<double>();
   return {scale > 0 ? error / scale : infinite, false, scale};
 }
 
 Difference worse(const Difference& a, const Difference& b) {
-  return {std::max(a.relative_error, b.relative_error), a.bit_equal && b.bit_equal, std::min(a.scale, b.scale)};
+  const double scale = std::isinf(a.scale) ? b.scale : std::isinf(b.scale) ? a.scale : std::max(a.scale, b.scale);
+  return {std::max(a.relative_error, b.relative_error), a.bit_equal && b.bit_equal, scale};
 }
 
 Difference compare_values(const c10::IValue& answer, const c10::IValue& reference) {

@@ -2,6 +2,7 @@
 #include "model/layer_graph_builder.hpp"
 
 #include "model/segment_builder.hpp"
+#include "model/wire.hpp"
 
 #include <fmt/format.h>
 
@@ -139,12 +140,13 @@ double amp4ec_cost(const jit::Module& leaf, const std::string& path, const Lower
   return parameters;
 }
 
-/// Runs layers one at a time, keeping only the values that a later layer still reads.
+/// Runs layers one at a time, keeping only the values that a later layer still reads. Works on a copy of the example:
+/// a model may write its inputs.
 class LayerWalk {
  public:
   LayerWalk(const Lowered& lowered, const Values& example) : lowered_(lowered) {
     const auto inputs = lowered.graph->inputs().slice(1);
-    for (std::size_t i = 0; i < inputs.size(); ++i) alive_.emplace(inputs[i], example[i].ivalue());
+    for (std::size_t i = 0; i < inputs.size(); ++i) alive_.emplace(inputs[i], example[i].ivalue().deepcopy());
   }
 
   std::vector<c10::IValue> run(std::size_t layer) {
@@ -170,6 +172,13 @@ class LayerWalk {
                            [](std::uint64_t sum, const auto& entry) { return sum + tensor_bytes(entry.second); });
   }
   [[nodiscard]] std::size_t values_alive() const { return alive_.size(); }
+  /// Bytes of the message that carries them across the cut after `layer`, the last that ran.
+  /// @error ValueNotTransferable.
+  [[nodiscard]] Result<std::size_t> message_bytes(std::size_t layer) const {
+    Values values;
+    for (const jit::Value* value : crossing_values(lowered_, layer + 1)) values.emplace_back(alive_.at(value));
+    return encoded_size(values);
+  }
 
  private:
   const Lowered& lowered_;
@@ -205,7 +214,14 @@ Result<LayerGraph> build_layer_graph_data(const Lowered& lowered, std::vector<Le
                               weights_read_by(node), written, draws_random_numbers(node)});
       if (layer < lowered.refused.size()) {
         const std::string& reason = lowered.refused[layer];
-        graph.cuts.push_back({reason.empty(), reason, Bytes{walk.bytes_alive()}, walk.values_alive()});
+        Cut cut{reason.empty(), reason, Bytes{walk.bytes_alive()}, walk.values_alive(), {}};
+        if (const auto message = walk.message_bytes(layer)) {
+          cut.message = Bytes{*message};
+        } else if (cut.valid) {
+          cut.valid = false;
+          cut.reason = "value cannot travel: " + message.error().message;
+        }
+        graph.cuts.push_back(std::move(cut));
       }
     }
   } catch (const std::exception& exception) {

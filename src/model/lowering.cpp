@@ -27,11 +27,6 @@ std::unordered_map<const jit::Node*, std::ptrdiff_t> positions_of(const std::vec
   return positions;
 }
 
-const jit::Node* top_level_owner(const jit::Node* node) {
-  while (const jit::Node* owner = node->owningBlock()->owningNode()) node = owner;
-  return node;
-}
-
 void find_lifetimes(Lowered& lowered) {
   const auto positions = positions_of(lowered.layers);
   const auto end = static_cast<std::ptrdiff_t>(lowered.layers.size());
@@ -138,6 +133,11 @@ bool is_transferable(const c10::TypePtr& type) {
   return std::all_of(contained.begin(), contained.end(), is_transferable);
 }
 
+const jit::Node* top_level_owner(const jit::Node* node) {
+  while (const jit::Node* owner = node->owningBlock()->owningNode()) node = owner;
+  return node;
+}
+
 std::vector<jit::Value*> crossing_values(const Lowered& lowered, std::size_t position) {
   const auto at = static_cast<std::ptrdiff_t>(position);
   std::vector<jit::Value*> crossing;
@@ -178,10 +178,12 @@ Result<Lowered> lower(const jit::Module& module) try {
   lowered.frozen = jit::freeze_module(evaluated);
   lowered.graph = lowered.frozen.get_method("forward").graph();
   jit::Inline(*lowered.graph);
+  // In evaluation dropout hands on its input itself, which its schema does not tell: it must be gone before writes are
+  // judged.
+  jit::removeDropout(lowered.graph);
   // Hidden writers fold to wrong constants once a cut parts them from their readers (right on the first call only).
   jit::RemoveListMutation(lowered.graph);
   jit::RemoveTensorMutation(lowered.graph);
-  jit::removeDropout(lowered.graph);
   jit::ConstantPropagation(lowered.graph);
   jit::EliminateDeadCode(lowered.graph);
   jit::EraseShapeInformation(lowered.graph);

@@ -36,6 +36,9 @@ Result<Lowered> lower(const torch::jit::Module& module);
 /// Values that cross the cut before layer `position` (0: all inputs of the model), in order of definition.
 std::vector<torch::jit::Value*> crossing_values(const Lowered& lowered, std::size_t position);
 
+/// The layer that a node inside it belongs to; a top-level node itself.
+const torch::jit::Node* top_level_owner(const torch::jit::Node* node);
+
 /// Path of the module that a node came from, "features.3.conv.0", or "" when it is not known.
 std::string module_path(torch::jit::Node* node);
 

@@ -125,12 +125,14 @@ const jit::Module& Model::unsplit() const noexcept {
   return state_->unsplit;
 }
 
-Result<LayerGraph> Model::layer_graph(const Values& example) const {
+Result<LayerGraph> Model::layer_graph(const Values& example) const try {
   auto inputs = check_inputs(example);
   if (!inputs) return inputs.error();
   auto graph = detail::build_layer_graph_data(state_->lowered, state_->leaves, *inputs);
   if (graph) graph->model_hash = state_->hash;
   return graph;
+} catch (const std::exception& exception) {
+  return Error{Errc::Internal, "cannot walk through the layers: " + detail::first_line(exception)};
 }
 
 Result<Segment> Model::segment(std::size_t first_layer, std::size_t last_layer) const try {

@@ -17,8 +17,7 @@ class GraphCopier {
   GraphCopier() : graph_(std::make_shared<jit::Graph>()) {}
 
   void add_input(const jit::Value* value) {
-    // Names must be identifiers for the module to load again.
-    jit::Value* input = graph_->addInput(fmt::format("x{}", graph_->inputs().size()));
+    jit::Value* input = graph_->addInput();
     input->setType(value->type());
     copies_.emplace(value, input);
   }
@@ -99,11 +98,7 @@ std::shared_ptr<jit::Graph> build_layer_graph(const Lowered& lowered, std::size_
   for (jit::Value* value : crossing_values(lowered, layer)) {
     const auto& uses = value->uses();
     const bool read = std::any_of(uses.begin(), uses.end(), [&](const jit::Use& use) {
-      const jit::Node* user = use.user;
-      while (user != lowered.layers[layer] && user->owningBlock()->owningNode() != nullptr) {
-        user = user->owningBlock()->owningNode();
-      }
-      return user == lowered.layers[layer];
+      return top_level_owner(use.user) == lowered.layers[layer];
     });
     if (!read || lowered.lifetimes.at(value).defined >= at) continue;
     copier.add_input(value);
@@ -119,8 +114,14 @@ jit::Module wrap_as_module(std::shared_ptr<jit::Graph> graph, const std::string&
   jit::Value* self = graph->insertInput(0, "self");
   self->setType(module.type());
 
-  std::vector<c10::Argument> arguments;
-  for (const jit::Value* input : graph->inputs()) arguments.emplace_back(input->debugName(), input->type());
+  // Names must be identifiers for the module to load again. Given last: a node that was copied in takes its own name
+  // away from whoever had it before.
+  std::vector<c10::Argument> arguments{c10::Argument("self", self->type())};
+  for (std::size_t i = 1; i < graph->inputs().size(); ++i) {
+    jit::Value* input = graph->inputs()[i];
+    input->setDebugName(fmt::format("x{}", i - 1));
+    arguments.emplace_back(input->debugName(), input->type());
+  }
   const std::vector<c10::Argument> returns{c10::Argument("", graph->outputs().at(0)->type())};
   const c10::QualifiedName method(*module.type()->name(), "forward");
   auto* function = module._ivalue()->compilation_unit()->create_function(method, std::move(graph));

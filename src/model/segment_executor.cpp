@@ -7,7 +7,9 @@
 
 #include <c10/core/InferenceMode.h>
 #include <caffe2/serialize/read_adapter_interface.h>
+#include <torch/csrc/jit/ir/alias_analysis.h>
 #include <torch/csrc/jit/passes/frozen_graph_optimizations.h>
+#include <torch/csrc/jit/passes/inliner.h>
 #include <torch/csrc/jit/passes/tensorexpr_fuser.h>
 #include <torch/csrc/jit/runtime/graph_executor.h>
 #include <torch/csrc/jit/serialization/import.h>
@@ -48,11 +50,38 @@ class MemoryReader final : public caffe2::serialize::ReadAdapterInterface {
   std::span<const std::byte> bytes_;
 };
 
+void add_written(const jit::AliasDb& aliases, jit::Block& block, std::vector<jit::Value*>& written) {
+  for (jit::Node* node : block.nodes()) {
+    for (jit::Value* output : node->outputs()) {
+      if (aliases.hasWriters(output)) written.push_back(output);
+    }
+    for (jit::Block* inner : node->blocks()) add_written(aliases, *inner, written);
+  }
+}
+
+/// For each argument of `forward` after `self`: may the module write it, or what it contains?
+std::vector<bool> arguments_written(const jit::Module& module) {
+  const auto graph = module.get_method("forward").graph()->copy();
+  jit::Inline(*graph);
+  const jit::AliasDb aliases(graph);
+  std::vector<jit::Value*> values;
+  add_written(aliases, *graph->block(), values);
+  std::vector<bool> written;
+  for (jit::Value* input : graph->inputs().slice(1)) {
+    const auto shares = [&](jit::Value* value) { return aliases.mayContainAlias(input, value); };
+    written.push_back(aliases.hasWriters(input) || std::any_of(values.begin(), values.end(), shares));
+  }
+  return written;
+}
+
 class TorchScriptExecutor final : public SegmentExecutor {
  public:
   /// outputs: how many values the tuple holds that `forward` returns; empty: its one value is the answer.
-  TorchScriptExecutor(jit::Module module, std::optional<std::size_t> outputs)
-      : module_(std::move(module)), forward_(module_.get_method("forward")), outputs_(outputs) {}
+  TorchScriptExecutor(jit::Module module, std::vector<bool> written, std::optional<std::size_t> outputs)
+      : module_(std::move(module)),
+        forward_(module_.get_method("forward")),
+        written_(std::move(written)),
+        outputs_(outputs) {}
 
   Result<Values> run(const Values& inputs) override try {
     // Re-optimising in the first calls costs time and gains nothing on a graph that is already optimised or wanted
@@ -61,7 +90,10 @@ class TorchScriptExecutor final : public SegmentExecutor {
     const c10::InferenceMode inference;
     std::vector<c10::IValue> stack;
     stack.reserve(inputs.size() + 1);
-    for (const Value& input : inputs) stack.push_back(input.ivalue());
+    for (const Value& input : inputs) {
+      const bool written = stack.size() < written_.size() && written_[stack.size()];
+      stack.push_back(written ? input.ivalue().deepcopy() : input.ivalue());
+    }
     c10::IValue output = forward_(std::move(stack));
     Values outputs;
     if (!outputs_) {
@@ -83,6 +115,7 @@ class TorchScriptExecutor final : public SegmentExecutor {
  private:
   jit::Module module_;
   jit::Method forward_;
+  std::vector<bool> written_;  // by argument: the caller's value must be copied
   std::optional<std::size_t> outputs_;
 };
 
@@ -91,13 +124,15 @@ std::optional<std::size_t> tuple_size(std::size_t output_count) {
 }
 
 std::unique_ptr<SegmentExecutor> build(jit::Module module, std::size_t outputs, Form form) {
+  auto written =
+      arguments_written(module);  // Before optimising, which brings operators that alias analysis does not know.
   if (form == Form::Optimized) {
     auto graph = module.get_method("forward").graph();
     jit::OptimizeFrozenGraph(graph, /*optimize_numerics=*/true);
     // A frozen module has no `training` attribute, so this optimises the graph in place and does not freeze again.
     module = jit::optimize_for_inference(module);
   }
-  return std::make_unique<TorchScriptExecutor>(std::move(module), tuple_size(outputs));
+  return std::make_unique<TorchScriptExecutor>(std::move(module), std::move(written), tuple_size(outputs));
 }
 
 }  // namespace
@@ -117,7 +152,8 @@ Result<std::unique_ptr<SegmentExecutor>> make_executor(std::span<const std::byte
 }
 
 Result<std::unique_ptr<SegmentExecutor>> make_reference_executor(const jit::Module& module) try {
-  return std::unique_ptr<SegmentExecutor>(std::make_unique<TorchScriptExecutor>(module, std::nullopt));
+  return std::unique_ptr<SegmentExecutor>(
+      std::make_unique<TorchScriptExecutor>(module, arguments_written(module), std::nullopt));
 } catch (const std::exception& exception) {
   return Error{Errc::ModelRejected, detail::first_line(exception)};
 }

@@ -229,6 +229,12 @@ class Reader {
         fail("a tensor of impossible size");
       }
     }
+    // What was sent is dense: as many elements as places, or it would show more than it holds.
+    std::int64_t elements = 1;
+    for (const std::int64_t size : sizes) {
+      if (__builtin_mul_overflow(elements, size, &elements)) fail("a tensor of impossible size");
+    }
+    if (elements != last + 1) fail("a tensor that is not dense");
     std::size_t bytes = 0;
     if (__builtin_mul_overflow(static_cast<std::size_t>(last) + 1, element, &bytes))
       fail("a tensor of impossible size");

@@ -29,6 +29,7 @@ json::object cut_to_json(const Cut& cut, const CutTime& time) {
           {"reason", cut.reason},
           {"crossing_bytes", cut.crossing.count},
           {"crossing_values", cut.crossing_values},
+          {"message_bytes", cut.message.count},
           {"prefix_us", time.prefix_us},
           {"suffix_us", time.suffix_us},
           {"measured", time.measured}};
@@ -51,6 +52,7 @@ void read_cut(const detail::JsonReader& reader, Profile& profile) {
   reader.read("reason", cut.reason);
   reader.read("crossing_bytes", cut.crossing);
   reader.read("crossing_values", cut.crossing_values);
+  reader.read_if_present("message_bytes", cut.message);
   CutTime& time = profile.cut_times.emplace_back();
   reader.read("prefix_us", time.prefix_us);
   reader.read("suffix_us", time.suffix_us);

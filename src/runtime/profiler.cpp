@@ -193,9 +193,7 @@ Result<Profile> measure_profile(RuntimeState& runtime, const Model& model, const
   // The whole at both ends of the series: a machine that changes its speed shows in the difference.
   if (auto done = measure_whole(); !done) return done.error();
   for (const std::size_t cut : cuts) {
-    const Cut& crossing = profile.graph.cuts[cut];
-    auto between =
-        ipc::MemoryFile::create("amp4ec-crossing", crossing.crossing + (crossing.crossing_values + 4) * 1_KiB);
+    auto between = ipc::MemoryFile::create("amp4ec-crossing", profile.graph.cuts[cut].message);
     if (!between) return between.error();
     auto prefix = measuring.segment(0, cut, *inputs, &*between);
     if (!prefix) return prefix.error();

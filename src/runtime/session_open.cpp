@@ -22,9 +22,9 @@ constexpr std::size_t warm_up_runs = 4;         // LibTorch settles within three
 constexpr std::size_t in_flight_per_stage = 4;  // A throttled node pauses; its neighbours go on meanwhile.
 constexpr std::size_t max_workers = 200;        // Ids are one byte.
 
-/// Room for the values that cross a cut: their tensors, what describes them, and an error text at the least.
-Bytes slot_size(Bytes tensors, std::size_t values) {
-  return tensors + values * 1_KiB + 4_KiB;
+/// Room for a message, or for the text of an error in its place; shapes that vary a little need not fail.
+Bytes slot_size(Bytes message) {
+  return message + 4_KiB;
 }
 
 /// Opens one session, step by step; each step needs those before it.
@@ -65,8 +65,8 @@ class Opening {
     const auto output_size = encoded_size({answer_});
     if (!input_size) return input_size.error();
     if (!output_size) return output_size.error();
-    input_slot_ = slot_size(Bytes{*input_size}, 0);
-    output_slot_ = slot_size(Bytes{*output_size}, 0);
+    input_slot_ = slot_size(Bytes{*input_size});
+    output_slot_ = slot_size(Bytes{*output_size});
     return {};
   }
 
@@ -138,7 +138,7 @@ class Opening {
   Result<void> connect_results(std::size_t id) {
     // Every worker can report an error; only those that end a pipeline send answers.
     const bool answers = stages_[id].last_layer + 1 == graph_.layers.size();
-    return connect_host(id, Direction::Out, answers ? output_slot_ : slot_size({}, 0), ends_[id].results);
+    return connect_host(id, Direction::Out, answers ? output_slot_ : slot_size({}), ends_[id].results);
   }
 
   Result<void> connect_inputs(std::uint8_t id) {
@@ -162,8 +162,7 @@ class Opening {
 
   Result<void> connect_pair(std::uint8_t from, std::uint8_t to) {
     if (!connected_.emplace(std::pair(from, to), true).second) return {};
-    const Cut& cut = graph_.cuts[stages_[from].last_layer];
-    auto edge = make_edge(slot_size(cut.crossing, cut.crossing_values));
+    auto edge = make_edge(slot_size(graph_.cuts[stages_[from].last_layer].message));
     if (!edge) return edge.error();
     if (auto out = workers_[from]->connect(Direction::Out, to, *edge, workers_[to]->bell()); !out) return out;
     return workers_[to]->connect(Direction::In, from, *edge, workers_[from]->bell());

@@ -35,7 +35,12 @@ TEST_CASE("not a number and infinity count as equal only in the same places") {
   CHECK(differ(reference.clone(), reference).relative_error == 0);
   CHECK(std::isinf(differ(at::tensor({1.0F, 2.0F, inf_value}), reference).relative_error));
   CHECK(std::isinf(differ(at::tensor({nan_value, nan_value, inf_value}), reference).relative_error));
-  CHECK_FALSE(differ(at::tensor({1.0F, nan_value, 5.0F}), reference).relative_error <= 1e-4);
+  CHECK(std::isinf(differ(at::tensor({1.0F, nan_value, 5.0F}), reference).relative_error));
+  CHECK(std::isinf(differ(at::tensor({1.0F, nan_value, -inf_value}), reference).relative_error));
+  CHECK(std::isinf(differ(at::tensor({inf_value, nan_value, inf_value}), reference).relative_error));
+  const Difference off = differ(at::tensor({1.5F, nan_value, inf_value}), reference);
+  CHECK(off.relative_error == Approx(0.5));  // An infinity beside it makes no error small.
+  CHECK(off.scale == Approx(1.0));
 }
 
 TEST_CASE("shape, type and structure must be the same") {
@@ -48,11 +53,20 @@ TEST_CASE("shape, type and structure must be the same") {
   CHECK(std::isinf(differ(at::arange(3), at::arange(3) + 1).relative_error));
 }
 
-TEST_CASE("the worst of nested values counts, and the smallest scale") {
+TEST_CASE("the worst of nested values counts, and the largest scale") {
   const auto nested = [](float first, float second) {
     return Value(c10::IValue(std::make_tuple(at::full({2}, first), std::vector<at::Tensor>{at::full({2}, second)})));
   };
   const Difference difference = compare(nested(1.0F, 11.0F), nested(1.0F, 10.0F));
   CHECK(difference.relative_error == Approx(0.1));
-  CHECK(difference.scale == Approx(1.0));
+  CHECK(difference.scale == Approx(10.0));
+  CHECK(std::isinf(compare(nested(1.0F, 10.0F), nested(1.0F, inf_value)).relative_error));
+  CHECK(std::isinf(compare(nested(inf_value, 10.0F), nested(1.0F, 10.0F)).relative_error));
+}
+
+TEST_CASE("without floating numbers there is no scale, and a zero beside others does not hide them") {
+  CHECK(std::isinf(differ(at::arange(3), at::arange(3)).scale));
+  const auto pair = [](const at::Tensor& a, const at::Tensor& b) { return Value(c10::IValue(std::make_tuple(a, b))); };
+  CHECK(compare(pair(at::ones({2}), at::zeros({1})), pair(at::ones({2}), at::zeros({1}))).scale == Approx(1.0));
+  CHECK(compare(pair(at::arange(2), at::ones({1})), pair(at::arange(2), at::ones({1}))).scale == Approx(1.0));
 }

@@ -7,11 +7,11 @@ namespace amp4ec {
 
 /// How far one answer is from another.
 struct Difference {
-  /// max |answer - reference| / max |reference| of the worst tensor. Infinite when structure, shape, dtype, an integer,
-  /// a string or the place of a NaN differ.
+  /// max |answer - reference| / max |reference| of the worst tensor, over finite elements. Infinite when structure,
+  /// shape, dtype, an integer, a string or the place of a NaN or an infinity differ. Never NaN.
   double relative_error = 0;
   bool bit_equal = true;
-  /// Smallest of the tensors' max |reference|: below some 1e-6 a comparison means nothing. Infinite without tensors.
+  /// Largest |reference|: below some 1e-6 a comparison means nothing. Infinite where nothing is a floating number.
   double scale = 0;
 };
 

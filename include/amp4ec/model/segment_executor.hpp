@@ -27,7 +27,8 @@ class SegmentExecutor {
  public:
   virtual ~SegmentExecutor() = default;
 
-  /// Runs the segment once. Blocking. Outputs own their storage or share the inputs'.
+  /// Runs the segment once. Blocking. Inputs are never changed: what the model writes, it writes to a copy. Outputs may
+  /// share the inputs' storage or that of the model's constants: read them, or clone them before you write.
   /// Exceptions of the model stop here. @error ExecutionFailed with LibTorch's own sentence.
   [[nodiscard]] virtual Result<Values> run(const Values& inputs) = 0;
 };

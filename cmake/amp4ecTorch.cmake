@@ -5,7 +5,7 @@ if(TARGET amp4ec::torch)
   return()
 endif()
 set(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL ON)
-find_package(Torch REQUIRED)
+find_dependency(Torch)
 unset(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL)
 
 # Imported, so that exporting a target that links it does not export it as well.

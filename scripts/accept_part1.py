@@ -87,7 +87,7 @@ def demo():
     stage_table = any(all(word in line for word in ("node", "layers", "cpu", "memory", "busy")) for line in lines)
     row("demo: table of stages (node, layers, CPU, memory, busy)", "there" if stage_table else "missing",
         status == 0 and stage_table, shown(command))
-    monoliths = [name for name in ("high", "medium", "low", "all") if re.search(rf"alone: (?:limit-)?{name}\b.*\d", lower)]
+    monoliths = [name for name in ("high", "medium", "low", "all") if re.search(rf"alone: {name}\b.*\d", lower)]
     compared = "this plan" in lower and "requests/s" in lower and len(monoliths) == 4
     row("demo: split against each node alone and all CPUs", "split; " + " ".join(monoliths) if monoliths else "missing", status == 0 and compared, shown(command))
     equal = [line.strip() for line in lines if "every answer equal" in line]

@@ -38,6 +38,8 @@ build() {
   local targets=()
   if (($#)); then targets=(--target "$@"); fi
   say "== $folder (preset $preset, $(build_jobs) jobs)"
+  mkdir -p "$folder" 2> /dev/null || true
+  [[ -w "$folder" ]] || die "cannot write $folder: another user has built here; remove $repository/build"
   # The generator of a folder is fixed when it is first configured.
   local generator=()
   if [[ -f "$folder/CMakeCache.txt" ]]; then

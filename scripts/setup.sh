@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # setup.sh [--dev]: installs the Debian packages that amp4ec needs, and sees to it that LibTorch finds an optimised BLAS.
 #
-#   --dev   also what checks the project: clang-format, clang-tidy, debootstrap, benchmark, torchvision
+#   --dev   also what checks the project: clang-format, clang-tidy, debootstrap, benchmark, torchvision, ...
 #
 # Asks dpkg first: when nothing is missing it changes nothing, needs no rights and takes a moment. Installing needs root
 # or sudo. For Debian 12 and later.
@@ -13,7 +13,7 @@ packages=(libtorch-dev libopenblas0-pthread libcgroup-dev libfmt-dev catch2 libc
   cmake ninja-build g++ ccache pkg-config)
 case "${1:-}" in
   --help | -h) print_help && exit ;;
-  --dev) packages+=(clang-format clang-tidy debootstrap libbenchmark-dev python3-torchvision) ;;
+  --dev) packages+=(clang-format clang-tidy debootstrap git procps libbenchmark-dev python3-torchvision) ;;
   '') ;;
   *) die "unknown option '$1'; see --help" ;;
 esac
@@ -55,7 +55,10 @@ if ((${#missing[@]})); then
       if apt-cache show libboost1.81-dev > /dev/null 2>&1; then missing[index]=libboost1.81-dev; fi
     fi
   done
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" > /dev/null
+  # What is there stays: Boost 1.81, for one, would push another Boost out, and all that needs it.
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-remove --no-install-recommends \
+    "${missing[@]}" > /dev/null ||
+    die "apt-get cannot install these: ${missing[*]}; if it would have to remove packages, decide by hand: apt-get install ${missing[*]}"
 fi
 
 # With the reference BLAS, LibTorch is several times slower.

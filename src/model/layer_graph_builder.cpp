@@ -214,7 +214,7 @@ Result<LayerGraph> build_layer_graph_data(const Lowered& lowered, std::vector<Le
                               weights_read_by(node), written, draws_random_numbers(node)});
       if (layer < lowered.refused.size()) {
         const std::string& reason = lowered.refused[layer];
-        Cut cut{reason.empty(), reason, Bytes{walk.bytes_alive()}, walk.values_alive(), {}};
+        Cut cut{reason.empty(), reason, Bytes{walk.bytes_alive()}, walk.values_alive()};
         if (const auto message = walk.message_bytes(layer)) {
           cut.message = Bytes{*message};
         } else if (cut.valid) {

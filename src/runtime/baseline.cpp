@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include <optional>
+
 namespace amp4ec {
 
 using detail::StageWorker;
@@ -60,12 +62,18 @@ Result<std::vector<Rate>> Baseline::run(std::span<const std::size_t> nodes, std:
   for (const std::size_t node : nodes) {
     if (auto sent = state_->workers[node]->begin_measure(state_->inputs, {0, 0, seconds}); !sent) return sent.error();
   }
+  // Every answer is read, also after an error: the next run must not take it for its own.
   std::vector<Rate> rates;
+  std::optional<Error> failure;
   for (const std::size_t node : nodes) {
     auto measured = state_->workers[node]->finish_measure(duration + start_timeout);
-    if (!measured) return measured.error();
-    rates.push_back({measured->runs / measured->seconds, measured->median_us / 1e3, measured->p99_us / 1e3});
+    if (measured) {
+      rates.push_back({measured->runs / measured->seconds, measured->median_us / 1e3, measured->p99_us / 1e3});
+    } else {
+      failure = measured.error();
+    }
   }
+  if (failure) return *failure;
   return rates;
 }
 

@@ -30,10 +30,10 @@ unsigned threads_for(Cpus quota) {
 
 /// Serves until the context is stopped. The host's callbacks run here, and Asio hands on what they throw after the
 /// handler that called them has ended: dropping it loses nothing of ours.
-void serve(boost::asio::io_context& io) {
-  while (!io.stopped()) {
+void serve(const std::shared_ptr<boost::asio::io_context>& io) {
+  while (!io->stopped()) {
     try {
-      io.run();
+      io->run();
     } catch (...) {
     }
   }
@@ -71,7 +71,7 @@ WorkerReading Node::read_workers() {
 RuntimeState::RuntimeState(std::vector<NodeSpec> given, RuntimeOptions options)
     : specs(std::move(given)), options_(std::move(options)), work_(io.get_executor()) {}
 
-Result<std::shared_ptr<RuntimeState>> RuntimeState::create(std::vector<NodeSpec> nodes, RuntimeOptions options) {
+Result<std::shared_ptr<RuntimeState>> RuntimeState::create(std::vector<NodeSpec> nodes, RuntimeOptions options) try {
   if (auto valid = validate_nodes(nodes); !valid) return valid.error();
   auto worker = find_worker(options.worker_executable);
   if (!worker) return worker.error();
@@ -88,8 +88,10 @@ Result<std::shared_ptr<RuntimeState>> RuntimeState::create(std::vector<NodeSpec>
     if (auto added = state->monitor->add_node(std::move(source)); !added) return added.error();
   }
   if (auto started = state->monitor->start(state->options_.sample_interval); !started) return started.error();
-  state->thread_ = std::thread([raw = state.get()] { serve(raw->io); });
+  state->thread_ = std::thread([io = state->context_] { serve(io); });
   return state;
+} catch (const std::exception& exception) {  // Asio and std::thread, when descriptors or threads run out.
+  return Error{Errc::SystemCall, fmt::format("cannot start a runtime: {}", exception.what())};
 }
 
 RuntimeState::~RuntimeState() {
@@ -114,7 +116,11 @@ Result<void> RuntimeState::make_groups() {
   backend_ = cgroup::default_backend(hierarchy_);
   auto host = cgroup::host_group_name();
   if (!host) return degrade(host.error(), "CPU and memory limits are");
-  host_group_ = *host;
+  // The first runtime's nodes lie in the host's own group; later ones, which may have nodes of the same names, below
+  // it.
+  static std::atomic<unsigned> runtimes{0};
+  const unsigned number = ++runtimes;
+  host_group_ = number == 1 ? *host : fmt::format("{}/runtime-{}", *host, number);
   (void)cgroup::remove_stale_groups(hierarchy_, backend_);  // What stays is for the next start; it does no harm.
 
   const auto cpu = hierarchy_.check(cgroup::Controller::Cpu);

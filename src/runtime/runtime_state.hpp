@@ -57,7 +57,13 @@ class RuntimeState {
 
   std::vector<NodeSpec> specs;
   Capabilities capabilities;
-  boost::asio::io_context io;
+
+ private:
+  // Shared with the thread: the last session may go, and the runtime with it, in a handler that the thread runs.
+  std::shared_ptr<boost::asio::io_context> context_ = std::make_shared<boost::asio::io_context>();
+
+ public:
+  boost::asio::io_context& io = *context_;
   std::vector<std::unique_ptr<Node>> nodes;
   std::optional<Monitor> monitor;
 

@@ -29,12 +29,12 @@ Result<Value> Session::infer(const Values& inputs) {
   return answer.get();
 }
 
-void Session::submit(const Values& inputs, Handler handler) {
-  state_->submit(inputs, std::move(handler));
+void Session::submit(detail::SessionState& state, const Values& inputs, Handler handler) {
+  state.submit(inputs, std::move(handler));
 }
 
-boost::asio::any_io_executor Session::executor() const {
-  return state_->io().get_executor();
+boost::asio::any_io_executor Session::executor_of(detail::SessionState& state) {
+  return state.io().get_executor();
 }
 
 std::size_t Session::max_in_flight() const noexcept {

@@ -110,8 +110,10 @@ class Opening {
       workers_.push_back(std::move(*worker));
       if (auto sent = workers_.back()->begin_load(*segment, options_.form); !sent) return sent;
     }
+    const auto deadline = std::chrono::steady_clock::now() + options_.start_timeout;
     for (const auto& worker : workers_) {
-      if (auto loaded = worker->finish_load(options_.start_timeout); !loaded) return loaded;
+      const auto left = deadline - std::chrono::steady_clock::now();
+      if (auto loaded = worker->finish_load(std::max(left, left.zero())); !loaded) return loaded;
     }
     ends_.resize(workers_.size());
     return {};

@@ -36,6 +36,10 @@ void deliver(const Session::Handler& handler, Result<Value> result) {
   }
 }
 
+bool visits(const Route& route, std::size_t worker) {
+  return std::find(route.begin(), route.end(), worker) != route.end();
+}
+
 /// What a worker's message says.
 Result<Value> read_result(const ipc::EdgeConsumer::Message& message) {
   if (message.descriptor().kind == ipc::MessageKind::error) {
@@ -113,10 +117,15 @@ std::optional<Error> SessionState::admit(const Values& inputs, Session::Handler&
                  fmt::format("{} requests are in flight, the most that the session admits", parts_.max_in_flight)};
   }
   const auto route = fixed_route ? fixed_route : choose_route();
-  if (!route) return Error{Errc::NoRoute, "no pipeline is left whose workers are all alive: " + last_death_};
-  auto& producer = *parts_.ends[parts_.routes[*route].front()].inputs;
+  if (!route) return why_no_route();
+  const std::uint8_t first_worker = parts_.routes[*route].front();
+  auto& producer = *parts_.ends[first_worker].inputs;
   auto slot = producer.try_acquire();
-  if (!slot) return slot.error();
+  if (!slot) {
+    // What this worker wrote there cannot be trusted any more; its end takes the route out of the choice.
+    parts_.workers[first_worker]->process().kill_now();
+    return slot.error();
+  }
   if (!*slot) return Error{Errc::Overloaded, "the first worker of the route holds all inputs that were sent to it"};
   auto length = encode(*checked, (*slot)->payload());
   if (!length) return length.error();
@@ -143,6 +152,20 @@ std::optional<std::size_t> SessionState::choose_route() {
   return parts_.policy->choose(candidates_);
 }
 
+Error SessionState::why_no_route() const {
+  std::string reasons;
+  for (const Candidate& candidate : candidates_) {
+    const SkipReason reason = parts_.policy->judge(candidate).skip;
+    if (reason == SkipReason::dead) continue;
+    const std::string_view text = to_string(reason);
+    if (reasons.find(text) == std::string::npos) reasons += fmt::format("{}{}", reasons.empty() ? "" : ", ", text);
+  }
+  if (reasons.empty()) return {Errc::NoRoute, "no pipeline is left whose workers are all alive: " + last_death_};
+  return {Errc::NoRoute, fmt::format("the policy '{}' takes none of the pipelines that are alive: {}; wait, or use "
+                                     "another policy",
+                                     parts_.policy->name(), reasons)};
+}
+
 void SessionState::count_in_flight(std::size_t route, int change) {
   for (const std::uint8_t id : parts_.routes[route]) states_[id].in_flight += static_cast<std::uint32_t>(change);
 }
@@ -160,21 +183,28 @@ void SessionState::on_sample(const Sample& sample) {
 
 // -- the way out -----------------------------------------------------------------------------------------------------
 
+// Handlers take hold of the session only when there is something to do: the last one to let go of it destroys it. And
+// a handler of the host's may close it; nothing of `parts_` may be in use while one runs.
+
 void SessionState::listen() {
   bell_wait_.async_wait(asio::posix::stream_descriptor::wait_read,
                         [weak = weak_from_this()](boost::system::error_code failed) {
+                          if (failed) return;
                           const auto self = weak.lock();
-                          if (!self || failed) return;
-                          self->take_results();
+                          if (!self || self->is_closed()) return;
+                          const auto results = self->take_results();
                           self->listen();
+                          self->complete_all(results);
                         });
 }
 
-void SessionState::take_results() {
+std::vector<SessionState::Finished> SessionState::take_results() {
   (void)parts_.bell.drain();  // Before looking: what arrives after the look rings again.
+  std::vector<Finished> finished;
   for (std::size_t id = 0; id < parts_.ends.size(); ++id) {
     auto& results = parts_.ends[id].results;
-    while (results) {
+    // An honest worker cannot have more; one that goes on writing must not keep us from everything else.
+    for (std::size_t taken = 0; results && taken <= parts_.max_in_flight; ++taken) {
       auto received = results->try_receive();
       if (!received) {
         // What this worker writes cannot be trusted any more; its end completes its requests with an error.
@@ -187,22 +217,30 @@ void SessionState::take_results() {
       const std::uint64_t request = message->descriptor().request_id;
       auto result = read_result(*message);
       message.reset();  // The slot is free before its request ends: no worker ever waits for one.
-      complete(request, std::move(result));
+      finished.push_back({request, static_cast<std::uint8_t>(id), std::move(result)});
     }
   }
+  return finished;
 }
 
-void SessionState::complete(std::uint64_t request, Result<Value> result) {
+void SessionState::complete_all(const std::vector<Finished>& all) {
+  for (const Finished& finished : all) complete(finished);
+}
+
+void SessionState::complete(const Finished& finished) {
   Session::Handler handler;
   {
     const std::lock_guard lock(mutex_);
-    const auto found = pending_.find(request);
+    const auto found = pending_.find(finished.request);
     if (found == pending_.end()) return;  // Timed out or failed before: it has had its one completion.
+    const Route& route = parts_.routes[found->second.route];
+    const bool theirs = finished.result ? route.back() == finished.worker : visits(route, finished.worker);
+    if (!theirs) return;  // A worker that answers for others is not believed.
     count_in_flight(found->second.route, -1);
     handler = std::move(found->second.handler);
     pending_.erase(found);
   }
-  deliver(handler, std::move(result));
+  deliver(handler, finished.result);
 }
 
 void SessionState::fail_matching(const std::function<bool(const Pending&)>& matches, const Error& error) {
@@ -227,13 +265,14 @@ void SessionState::fail_matching(const std::function<bool(const Pending&)>& matc
 void SessionState::watch_for_death(std::size_t worker) {
   death_waits_[worker].async_wait(asio::posix::stream_descriptor::wait_read,
                                   [weak = weak_from_this(), worker](boost::system::error_code failed) {
+                                    if (failed) return;
                                     const auto self = weak.lock();
-                                    if (self && !failed) self->on_death(worker);
+                                    if (self && !self->is_closed()) self->on_death(worker);
                                   });
 }
 
 void SessionState::on_death(std::size_t worker) {
-  take_results();  // What it had finished counts.
+  const auto finished = take_results();  // What it had finished counts.
   const Error reason = parts_.workers[worker]->reason_of_death();
   parts_.workers[worker]->leave_node();
   {
@@ -241,25 +280,27 @@ void SessionState::on_death(std::size_t worker) {
     states_[worker].alive = false;
     last_death_ = reason.message;
   }
-  fail_matching(
-      [&](const Pending& request) {
-        const Route& route = parts_.routes[request.route];
-        return std::find(route.begin(), route.end(), worker) != route.end();
-      },
-      reason);
+  complete_all(finished);
+  fail_matching([&](const Pending& request) { return visits(parts_.routes[request.route], worker); }, reason);
 }
 
 void SessionState::sweep_later() {
   sweep_timer_.expires_after(sweep_interval);
   sweep_timer_.async_wait([weak = weak_from_this()](boost::system::error_code failed) {
+    if (failed) return;
     const auto self = weak.lock();
-    if (!self || failed) return;
+    if (!self || self->is_closed()) return;
     const auto now = Clock::now();
+    self->sweep_later();
     self->fail_matching([&](const Pending& request) { return request.deadline < now; },
                         Error{Errc::WorkerUnresponsive,
                               fmt::format("no answer within {} ms", self->parts_.options.request_timeout.count())});
-    self->sweep_later();
   });
+}
+
+bool SessionState::is_closed() const {
+  const std::lock_guard lock(mutex_);
+  return closed_;
 }
 
 void SessionState::close() {
@@ -305,7 +346,7 @@ std::vector<StageReport> SessionState::stages() const {
     report.pid = worker.process().pid();
     report.alive = states_[id].alive;
     report.quota = worker.node()->spec.cpus;
-    report.memory_limit = worker.node()->spec.memory;
+    if (parts_.runtime->capabilities.memory_limits) report.memory_limit = worker.node()->spec.memory;
     if (const auto stats = worker.counters().snapshot()) {
       report.requests = stats->requests;
       report.busy = std::chrono::nanoseconds(stats->busy_ns);
@@ -317,7 +358,7 @@ std::vector<StageReport> SessionState::stages() const {
     if (worker.group()) {
       if (const auto usage = worker.group()->read()) {
         report.cpu_time = usage->cpu_time;
-        report.memory_peak = usage->memory_peak;
+        if (usage->memory_peak.count != 0) report.memory_peak = usage->memory_peak;
       }
       if (const auto usage = worker.node()->group->read()) report.throttled_time = usage->throttled_time;
     }

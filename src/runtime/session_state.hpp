@@ -75,17 +75,26 @@ class SessionState : public std::enable_shared_from_this<SessionState> {
 
   std::optional<Error> admit(const Values& inputs, Session::Handler& handler, std::optional<std::size_t> fixed_route);
   std::optional<std::size_t> choose_route();
+  [[nodiscard]] Error why_no_route() const;
   void count_in_flight(std::size_t route, int change);
 
   void listen();
-  void take_results();
-  void complete(std::uint64_t request, Result<Value> result);
+  /// What a worker says of a request.
+  struct Finished {
+    std::uint64_t request;
+    std::uint8_t worker;
+    Result<Value> result;
+  };
+  [[nodiscard]] std::vector<Finished> take_results();
+  void complete_all(const std::vector<Finished>& all);
+  void complete(const Finished& finished);
   void fail_matching(const std::function<bool(const Pending&)>& matches, const Error& error);
 
   void watch_for_death(std::size_t worker);
   void on_death(std::size_t worker);
   void sweep_later();
   void on_sample(const Sample& sample);
+  [[nodiscard]] bool is_closed() const;
 
   SessionParts parts_;
   boost::asio::posix::stream_descriptor bell_wait_;

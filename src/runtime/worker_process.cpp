@@ -20,8 +20,12 @@
 #include <unistd.h>
 #include <csignal>
 
+// Where the build says that the worker will be.
 #ifndef AMP4EC_INSTALLED_WORKER
 #define AMP4EC_INSTALLED_WORKER ""
+#endif
+#ifndef AMP4EC_BUILT_WORKER
+#define AMP4EC_BUILT_WORKER ""
 #endif
 
 namespace amp4ec::detail {
@@ -58,19 +62,24 @@ std::vector<char*> pointers_to(std::vector<std::string>& texts) {
 
 // Runs in the child of a process that may have many threads: only async-signal-safe calls, no allocation.
 [[noreturn]] void become_worker(int channel, const char* executable, char** arguments, char** environment) {
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
+  // All signals are blocked. The host's handlers must not run here.
+  for (int number = 1; number < NSIG; ++number) signal(number, SIG_DFL);
   // An interrupt from the terminal reaches the whole process group; the host decides when its workers end.
   signal(SIGINT, SIG_IGN);
   signal(SIGPIPE, SIG_IGN);
-  char go = 0;
-  if (read(channel, &go, 1) != 1) _exit(125);  // The host is gone or could not place this process.
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
   if (channel == control_fd) {
     if (fcntl(control_fd, F_SETFD, 0) < 0) _exit(126);
   } else if (dup2(channel, control_fd) < 0) {
     _exit(126);
   }
+  // The host's descriptors are not for workers. And with a copy of the host's end of a channel, its own or another
+  // worker's, nobody would see the host die.
+  syscall(SYS_close_range, control_fd + 1, ~0U, 0);
+  char go = 0;
+  if (read(control_fd, &go, 1) != 1) _exit(125);  // The host is gone or could not place this process.
   execve(executable, arguments, environment);
   _exit(127);
 }
@@ -94,7 +103,9 @@ Result<fs::path> find_worker(const fs::path& wanted) {
     std::error_code failed;
     const fs::path here = fs::read_symlink("/proc/self/exe", failed).parent_path();
     places = {here / "amp4ec-worker", here.parent_path() / "libexec/amp4ec/amp4ec-worker"};
-    if (const fs::path installed = AMP4EC_INSTALLED_WORKER; !installed.empty()) places.push_back(installed);
+    for (const fs::path known : {AMP4EC_BUILT_WORKER, AMP4EC_INSTALLED_WORKER}) {
+      if (!known.empty()) places.push_back(known);
+    }
   }
   std::vector<std::string> tried;
   for (const fs::path& place : places) {
@@ -133,14 +144,24 @@ Result<WorkerProcess> WorkerProcess::start(const fs::path& executable, unsigned 
   std::vector<char*> argv = pointers_to(arguments);
   std::vector<char*> envp = pointers_to(environment);
 
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
   const pid_t pid = fork();
-  if (pid < 0) return Error{Errc::SystemCall, fmt::format("fork of a worker: {}", std::strerror(errno))};
+  const int fork_errno = errno;
   if (pid == 0) become_worker(worker_end.fd(), path.c_str(), argv.data(), envp.data());
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (pid < 0) return Error{Errc::SystemCall, fmt::format("fork of a worker: {}", std::strerror(fork_errno))};
 
   ipc::UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
-  const int pidfd_errno = errno;
+  if (!pidfd) {
+    const int pidfd_errno = errno;
+    kill(pid, SIGKILL);
+    waitpid(pid, nullptr, 0);
+    return Error{Errc::SystemCall, fmt::format("pidfd_open: {}", std::strerror(pidfd_errno))};
+  }
   WorkerProcess worker(pid, std::move(pidfd), std::move(host_end));
-  if (!worker.pidfd_) return Error{Errc::SystemCall, fmt::format("pidfd_open: {}", std::strerror(pidfd_errno))};
   if (before_exec) {
     if (auto placed = before_exec(pid); !placed) return placed.error();
   }

@@ -42,7 +42,7 @@ TEST_CASE("run serves a pipeline, compares every answer and measures the limit")
   }
   CHECK_FALSE(report.at("timeline").as_array().empty());
   CHECK(report.at("baseline").as_array().size() == 4);  // both nodes, single, all
-  CHECK(report.at("baseline").at(0).at("node") == "limit-high");
+  CHECK(report.at("baseline").at(0).at("node") == "high");
 
   SECTION("a report is a plan, and people can read the run") {
     write_text(folder.file("report.json"), outcome.out);

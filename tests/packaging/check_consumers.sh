@@ -43,4 +43,4 @@ build_and_run example_process_workers "$repository/examples/process_workers" exa
 say "== embedded by add_subdirectory"
 cmake -S "$here/consumer" -B "$embedded" "${same_flags[@]}" -DAMP4EC_SOURCE="$repository"
 cmake --build "$embedded" --parallel "$(build_jobs)" --target consumer amp4ec-worker
-AMP4EC_WORKER="$(find "$embedded" -name amp4ec-worker -type f -perm -u+x)" "$embedded/consumer" "$work/mobilenet_v2.pt"
+"$embedded/consumer" "$work/mobilenet_v2.pt"

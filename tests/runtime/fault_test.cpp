@@ -84,7 +84,7 @@ TEST_CASE("closing completes what is under way") {
 }
 
 TEST_CASE("a worker that outgrows its node is reported as out of memory") {
-  Runtime runtime = Runtime::create({{"tiny", 1.0_cpu, 160_MiB}}).value();
+  Runtime runtime = Runtime::create({{"tiny", 1.0_cpu, 640_MiB}}).value();
   if (!runtime.capabilities().memory_limits) {
     WARN("memory limits cannot be set here: not tested");
     return;
@@ -100,7 +100,7 @@ TEST_CASE("a worker that outgrows its node is reported as out of memory") {
   const auto answer = session.infer({at::full({4}, 400.0)});  // 1.6 GB
   REQUIRE(answer.has_error());
   CHECK(answer.error().code == Errc::OutOfMemory);
-  CHECK(answer.error().message.find("160.0 MiB") != std::string::npos);
+  CHECK(answer.error().message.find("640.0 MiB") != std::string::npos);
 }
 
 TEST_CASE("a worker executable that is missing or no worker gives one clear error") {

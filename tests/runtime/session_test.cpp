@@ -137,6 +137,37 @@ TEST_CASE("a callback that throws harms nobody else") {
   CHECK(session.infer(input).error().code == Errc::SessionClosed);
 }
 
+TEST_CASE("a callback may close its session, or drop the last handle of everything") {
+  const Model model = small_model();
+  const auto input = random_inputs({3, 4}, 1).front();
+  const Plan plan = plan_of({pipeline({{"a", 0, 1}, {"b", 2, model.layer_count() - 1}})});
+  for (int round = 0; round < 4; ++round) {
+    auto runtime = std::make_unique<Runtime>(two_nodes());
+    auto session = std::make_shared<Session>(runtime->open(model, plan, input).value());
+    std::vector<std::promise<bool>> answered(session->max_in_flight());
+    const bool drop = round % 2 == 1;
+    for (std::promise<bool>& answer : answered) {
+      session->async_infer(input, [&answer, kept = session, drop](const Result<Value>& result) mutable {
+        if (!drop) kept->close();
+        kept.reset();
+        answer.set_value(result.has_value() || result.error().code == Errc::SessionClosed);
+      });
+    }
+    runtime.reset();
+    if (drop) session.reset();
+    for (std::promise<bool>& answer : answered) CHECK(answer.get_future().get());
+    if (session) CHECK(session->infer(input).error().code == Errc::SessionClosed);
+  }
+}
+
+TEST_CASE("two runtimes may have nodes of the same names, each with its limits") {
+  Runtime first = two_nodes();
+  Runtime second = two_nodes();
+  CHECK(first.capabilities().cpu_limits == second.capabilities().cpu_limits);
+  CHECK(first.capabilities().memory_limits == second.capabilities().memory_limits);
+  CHECK(first.capabilities().missing.size() == second.capabilities().missing.size());
+}
+
 TEST_CASE("requests past the limit are refused at once") {
   const Model model = small_model();
   Runtime runtime = two_nodes();

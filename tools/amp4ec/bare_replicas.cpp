@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bare_replicas.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <numeric>
@@ -9,16 +11,28 @@
 
 namespace amp4ec::cli {
 
-Result<BareReplicas> BareReplicas::open(const Subject& subject, const std::vector<NodeSpec>& nodes, bool with_all) {
+Result<BareReplicas> BareReplicas::open(const Subject& subject, const std::vector<NodeSpec>& nodes, bool limited,
+                                        bool with_all) {
   std::vector<NodeSpec> places;
-  for (const NodeSpec& node : nodes) places.push_back({"limit-" + node.name, node.cpus, {}});
-  places.push_back(
-      {"single", Cpus{1.99}, {}});  // below two CPUs a worker has one thread; this quota never holds it back
+  for (const NodeSpec& node : nodes) places.push_back({node.name, node.cpus, {}});
+  const auto free_name = [&](std::string name) {
+    while (std::ranges::find(places, name, &NodeSpec::name) != places.end()) name += '_';
+    return name;
+  };
+  // Below two CPUs a worker has one thread; this quota never holds it back.
+  places.push_back({free_name("single"), Cpus{1.99}, {}});
   if (with_all) {
-    places.push_back({"all", Cpus{static_cast<double>(std::max(1U, std::thread::hardware_concurrency()))}, {}});
+    const unsigned cpus = std::max(1U, std::thread::hardware_concurrency());
+    places.push_back({free_name("all"), Cpus{static_cast<double>(cpus)}, {}});
   }
   auto runtime = Runtime::create(std::move(places));
   if (!runtime) return runtime.error();
+  if (runtime->capabilities().cpu_limits != limited) {
+    const auto& missing = runtime->capabilities().missing;
+    return Error{Errc::CgroupFailed, fmt::format("the bare replicas that the plan is compared with cannot be held to "
+                                                 "the nodes' quotas: {}",
+                                                 missing.empty() ? "no reason is known" : missing.front())};
+  }
   auto baseline = Baseline::open(*runtime, subject.model, subject.inputs.example(), Form::Optimized);
   if (!baseline) return baseline.error();
   return BareReplicas(std::move(*runtime), std::move(*baseline), nodes.size());

@@ -15,12 +15,14 @@
 namespace amp4ec::cli {
 
 /// What a run is compared with: the whole model, bare, in the best form, under the same CPU quotas and without memory
-/// limits. Nodes of its own, "limit-<name>" for each of the run's, "single" (one unthrottled thread) and, if wanted,
-/// "all" (a thread for every CPU). Not thread-safe.
+/// limits. Nodes of its own, under the same names, with "single" (one unthrottled thread) and, if wanted, "all" (a
+/// thread for every CPU). Not thread-safe.
 class BareReplicas {
  public:
-  /// Blocks until the replicas are warm. @error as Runtime::create and Baseline::open.
-  static Result<BareReplicas> open(const Subject& subject, const std::vector<NodeSpec>& nodes, bool with_all);
+  /// Blocks until the replicas are warm. `limited`: the run's nodes are held to their quotas, so these must be as well.
+  /// @error as Runtime::create and Baseline::open; CgroupFailed when they cannot be held.
+  static Result<BareReplicas> open(const Subject& subject, const std::vector<NodeSpec>& nodes, bool limited,
+                                   bool with_all);
 
   /// Requests a second of the nodes' replicas run at once: the physical limit of these quotas.
   Result<double> together(std::chrono::milliseconds duration);

@@ -110,7 +110,7 @@ Result<Measurement> measure(const RunOptions& options, const Subject& subject, c
   if (!session) return session.error();
   report.in_flight = session->max_in_flight();
   if (interrupt) return interrupted();
-  auto replicas = BareReplicas::open(subject, report.nodes, options.baseline);
+  auto replicas = BareReplicas::open(subject, report.nodes, runtime->capabilities().cpu_limits, options.baseline);
   if (!replicas) return replicas.error();
   report.replica_places = replicas->nodes();
   RoundOptions rounds;

@@ -144,7 +144,7 @@ std::string stages_text(const RunReport& report) {
     const StageReport& stage = use.latest;
     const std::string limit = stage.memory_limit.count > 0 ? format_bytes(stage.memory_limit) : "none";
     table.add({stage.node, fmt::format("{}-{}", stage.first_layer, stage.last_layer),
-               fmt::format("{:.2f}", stage.quota.count), format_share(cpu_share(use, report)),
+               fmt::format("{:.2f}", stage.quota.count), use.cpu_s > 0 ? format_share(cpu_share(use, report)) : "-",
                fmt::format("{} / {}", format_bytes(stage.memory_peak), limit), std::to_string(use.requests),
                format_share(busy_share(use, report)), format_us(per_request_us(use.busy_s, use)),
                format_us(per_request_us(use.hop_s, use))});
@@ -231,7 +231,7 @@ json::object report_json(const RunReport& report) {
   object["duplicated"] = load.duplicated;
   object["restarts"] = 0;
   object["moves"] = 0;
-  object["cache"] = {{"hits", 0}, {"misses", load.submitted}};
+  object["cache"] = {{"hits", 0}, {"misses", 0}};  // There is none yet.
   object["timeline"] = timeline_json(load);
   object["events"] = events_json(report);
   object["baseline"] = baseline_json(report);

@@ -195,13 +195,15 @@ class Monitor {
     }
 
     static void on_timer(const std::shared_ptr<State>& state, std::uint64_t generation) {
-      const std::lock_guard round_lock(state->round);
       const auto current = [&] {
         const std::lock_guard lock(state->data);
         return state->generation == generation;
       };
-      if (!current()) return;
-      run_round(*state);
+      // A round by hand may be waiting, in a callback, for this very thread: it serves as the timer's.
+      if (const std::unique_lock round_lock(state->round, std::try_to_lock); round_lock) {
+        if (!current()) return;
+        run_round(*state);
+      }
       const std::lock_guard lock(state->data);
       if (state->generation == generation) schedule(state);
     }

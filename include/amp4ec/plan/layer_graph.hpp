@@ -27,7 +27,7 @@ struct Cut {
   std::string reason;               ///< Empty when valid; else a documented code and a sentence, "alias crosses: ...".
   Bytes crossing;                   ///< Bytes of tensors that cross, in one run of the example.
   std::size_t crossing_values = 0;  ///< How many values cross.
-  Bytes message;                    ///< Size of the message that carried all of them in that run.
+  Bytes message{};                  ///< Size of the message that carried all of them in that run.
 
   bool operator==(const Cut&) const = default;
 };

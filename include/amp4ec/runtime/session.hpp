@@ -43,7 +43,7 @@ struct StageReport {
   pid_t pid = -1;
   bool alive = false;
   Cpus quota;
-  Bytes memory_limit;
+  Bytes memory_limit;  ///< Of the node; 0 where none binds.
   std::uint64_t requests = 0;
   std::chrono::nanoseconds busy{};       ///< Sum of service times: receipt of a message to hand-over of the result.
   std::chrono::nanoseconds hop{};        ///< Sum of times from a message's hand-over to its receipt, queueing included.
@@ -80,13 +80,13 @@ class Session {
   template <class CompletionToken>
   auto async_infer(const Values& inputs, CompletionToken&& token) {
     return boost::asio::async_initiate<CompletionToken, void(Result<Value>)>(
-        [this](auto handler, const Values& values) {
-          const auto executor = boost::asio::get_associated_executor(handler, this->executor());
+        [state = state_](auto handler, const Values& values) {
+          const auto executor = boost::asio::get_associated_executor(handler, executor_of(*state));
           auto work = boost::asio::make_work_guard(executor);
           // std::function copies; handlers may be move-only.
           auto shared =
               std::make_shared<std::pair<decltype(handler), decltype(work)>>(std::move(handler), std::move(work));
-          submit(values, [shared](Result<Value> result) {
+          submit(*state, values, [shared](Result<Value> result) {
             boost::asio::dispatch(shared->second.get_executor(), [shared, result = std::move(result)]() mutable {
               std::move(shared->first)(std::move(result));
             });
@@ -106,8 +106,8 @@ class Session {
   void close();
 
  private:
-  void submit(const Values& inputs, Handler handler);
-  [[nodiscard]] boost::asio::any_io_executor executor() const;
+  static void submit(detail::SessionState& state, const Values& inputs, Handler handler);
+  static boost::asio::any_io_executor executor_of(detail::SessionState& state);
 
   std::shared_ptr<detail::SessionState> state_;
 };

@@ -22,6 +22,7 @@ function(amp4ec_check_headers target)
   endforeach()
   file(CONFIGURE OUTPUT "${all_headers}" CONTENT "${all_includes}" @ONLY)
   add_library(${target} OBJECT EXCLUDE_FROM_ALL ${sources})
+  set_target_properties(${target} PROPERTIES UNITY_BUILD OFF) # alone is the point
   target_link_libraries(${target} PRIVATE ${arg_LINK})
   amp4ec_configure_target(${target})
 endfunction()

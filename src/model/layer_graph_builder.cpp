@@ -153,6 +153,7 @@ class LayerWalk {
     std::vector<jit::Value*> reads;
     const auto graph = build_layer_graph(lowered_, layer, reads);
     std::vector<c10::IValue> stack;
+    stack.reserve(reads.size());
     for (const jit::Value* value : reads) stack.push_back(alive_.at(value));
     const jit::Code code(graph, "amp4ec_layer");
     jit::InterpreterState(code).run(stack);

@@ -13,6 +13,10 @@
 
 namespace amp4ec {
 
+std::size_t Segment::input_count() const {
+  return module_->get_method("forward").num_inputs() - 1;  // without `self`
+}
+
 Result<std::string> Segment::archive() const try {
   std::ostringstream bytes;
   module_->save(bytes);

@@ -77,11 +77,8 @@ std::vector<bool> arguments_written(const jit::Module& module) {
 class TorchScriptExecutor final : public SegmentExecutor {
  public:
   /// outputs: how many values the tuple holds that `forward` returns; empty: its one value is the answer.
-  TorchScriptExecutor(jit::Module module, std::vector<bool> written, std::optional<std::size_t> outputs)
-      : module_(std::move(module)),
-        forward_(module_.get_method("forward")),
-        written_(std::move(written)),
-        outputs_(outputs) {}
+  TorchScriptExecutor(const jit::Module& module, std::vector<bool> written, std::optional<std::size_t> outputs)
+      : module_(module), forward_(module_.get_method("forward")), written_(std::move(written)), outputs_(outputs) {}
 
   Result<Values> run(const Values& inputs) override try {
     // Re-optimising in the first calls costs time and gains nothing on a graph that is already optimised or wanted
@@ -132,7 +129,7 @@ std::unique_ptr<SegmentExecutor> build(jit::Module module, std::size_t outputs, 
     // A frozen module has no `training` attribute, so this optimises the graph in place and does not freeze again.
     module = jit::optimize_for_inference(module);
   }
-  return std::make_unique<TorchScriptExecutor>(std::move(module), std::move(written), tuple_size(outputs));
+  return std::make_unique<TorchScriptExecutor>(module, std::move(written), tuple_size(outputs));
 }
 
 }  // namespace

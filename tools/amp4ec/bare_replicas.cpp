@@ -14,6 +14,7 @@ namespace amp4ec::cli {
 Result<BareReplicas> BareReplicas::open(const Subject& subject, const std::vector<NodeSpec>& nodes, bool limited,
                                         bool with_all) {
   std::vector<NodeSpec> places;
+  places.reserve(nodes.size() + 2);
   for (const NodeSpec& node : nodes) places.push_back({node.name, node.cpus, {}});
   const auto free_name = [&](std::string name) {
     while (std::ranges::find(places, name, &NodeSpec::name) != places.end()) name += '_';

@@ -76,7 +76,7 @@ class Rounds {
 
   LoadResult run_load(std::size_t round) {
     const auto before = session_.stages();
-    const LoadResult load =
+    LoadResult load =
         run_closed_loop(session_, references_, {options_.in_flight, schedule_.load, requests_in(round)}, interrupt_);
     add_stages(before, session_.stages());
     add_load(load);

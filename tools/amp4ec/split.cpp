@@ -2,7 +2,6 @@
 #include "files.hpp"
 #include "output.hpp"
 #include "planning.hpp"
-#include "segment_module.hpp"
 #include "subject.hpp"
 #include "table.hpp"
 #include "verb.hpp"
@@ -102,7 +101,7 @@ Result<json::array> write_segments(const Model& model, const std::vector<LayerRa
     segments.push_back(json::object{{"file", name},
                                     {"first_layer", segment->first_layer()},
                                     {"last_layer", segment->last_layer()},
-                                    {"inputs", input_count(*segment)},
+                                    {"inputs", segment->input_count()},
                                     {"outputs", segment->output_count()}});
   }
   return segments;

@@ -2,7 +2,6 @@
 #include "split_answer.hpp"
 
 #include "files.hpp"
-#include "segment_module.hpp"
 
 #include <amp4ec/runtime/runtime.hpp>
 
@@ -73,7 +72,6 @@ class TemporaryFolder {
 
 Result<std::unique_ptr<SegmentExecutor>> load_saved(const Segment& segment, const fs::path& file, Form form) {
   if (const auto saved = segment.save(file); !saved) return saved.error();
-  if (form == Form::Plain) return load_plainly(file, segment.output_count());
   const auto archive = read_file(file);
   if (!archive) return archive.error();
   return make_executor(std::as_bytes(std::span(*archive)), segment.output_count(), form);

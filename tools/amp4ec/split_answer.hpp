@@ -19,7 +19,7 @@ using SplitAnswer = std::function<Result<Value>(const Values& inputs)>;
 using Splitter = std::function<Result<SplitAnswer>(std::size_t after)>;
 
 /// How the answer gets from one segment to the other: "memory" hands values on in this process, "file" saves both
-/// segments and loads them with plain LibTorch, "process" opens a session of two workers.
+/// segments and loads the files, "process" opens a session of two workers.
 /// The subject must outlive the splitter. @error InvalidArgument for another name.
 Result<Splitter> make_splitter(std::string_view through, const Subject& subject, Form form);
 

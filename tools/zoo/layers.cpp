@@ -9,7 +9,8 @@
 namespace amp4ec::zoo {
 
 torch::jit::Module convolution(ModuleBuilder& builder, const ConvolutionShape& shape) {
-  const double fan_out = static_cast<double>(shape.outputs * shape.kernel * shape.kernel) / shape.groups;
+  const double fan_out =
+      static_cast<double>(shape.outputs * shape.kernel * shape.kernel) / static_cast<double>(shape.groups);
   ModuleParts parts;
   parts.source = fmt::format(
       "def forward(self, input: Tensor) -> Tensor:\n"

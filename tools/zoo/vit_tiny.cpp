@@ -96,6 +96,7 @@ Module vit_tiny(ModuleBuilder& builder) {
   parts.parameters = {{"cls_token", builder.normal({1, 1, width}, 1)},
                       {"pos_embed", builder.normal({1, patches + 1, width}, 0.5)}};
   parts.children = {{"patch_embed", patch_embedding(builder)}};
+  blocks.reserve(depth);
   for (int i = 0; i < depth; ++i) blocks.push_back(block(builder));
   parts.children.emplace_back("blocks", sequential(builder, blocks));
   parts.children.emplace_back("norm", layer_norm(builder));

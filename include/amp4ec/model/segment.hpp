@@ -27,6 +27,8 @@ class Segment {
 
   [[nodiscard]] std::size_t first_layer() const noexcept { return first_layer_; }
   [[nodiscard]] std::size_t last_layer() const noexcept { return last_layer_; }
+  /// How many values `forward` takes.
+  [[nodiscard]] std::size_t input_count() const;
   /// How many values `forward` returns; more than one means that it returns them as a tuple.
   [[nodiscard]] std::size_t output_count() const noexcept { return output_count_; }
   [[nodiscard]] const torch::jit::Module& module() const noexcept { return *module_; }

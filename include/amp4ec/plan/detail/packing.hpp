@@ -27,7 +27,7 @@ class Packing {
     for (std::size_t level = 1; level < levels_.size(); ++level) {
       std::vector<double>& best = levels_[level].best;
       std::vector<NodeMask>& chosen = levels_[level].chosen;
-      best.assign(sets, any_ ? empty : -infinity);
+      best.assign(sets, any_ ? empty : -infinity);  // NOLINT(bugprone-narrowing-conversions): double to double
       chosen.assign(sets, 0);
       const std::vector<double>& others = levels_[any_ ? level : level - 1].best;
       for (NodeMask mask = 1; mask < sets; ++mask) {

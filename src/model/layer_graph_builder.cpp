@@ -191,7 +191,8 @@ class LayerWalk {
 std::vector<LeafModule> leaf_modules(const jit::Module& module, const Lowered& lowered) {
   std::vector<LeafModule> leaves;
   for (const auto& entry : module.named_modules()) {
-    if (entry.value.children().size() != 0 || entry.name.empty()) continue;
+    const auto children = entry.value.children();
+    if (children.begin() != children.end() || entry.name.empty()) continue;
     leaves.push_back({entry.name, amp4ec_cost(entry.value, entry.name, lowered), 0});
   }
   place_leaves(lowered, leaves);

@@ -203,8 +203,12 @@ std::vector<SessionState::Finished> SessionState::take_results() {
   std::vector<Finished> finished;
   for (std::size_t id = 0; id < parts_.ends.size(); ++id) {
     auto& results = parts_.ends[id].results;
-    // An honest worker cannot have more; one that goes on writing must not keep us from everything else.
-    for (std::size_t taken = 0; results && taken <= parts_.max_in_flight; ++taken) {
+    // One that goes on writing must not keep us from everything else: the rest is for the next pass.
+    for (std::size_t taken = 0; results; ++taken) {
+      if (taken > parts_.max_in_flight) {
+        (void)parts_.bell.signal();
+        break;
+      }
       auto received = results->try_receive();
       if (!received) {
         // What this worker writes cannot be trusted any more; its end completes its requests with an error.

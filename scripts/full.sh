@@ -7,6 +7,7 @@
 # shellcheck source-path=SCRIPTDIR source=steps.sh
 source "$(dirname "${BASH_SOURCE[0]}")/steps.sh"
 case "${1:-}" in --help | -h) print_help && exit ;; esac
+cd "$repository"
 
 zoo_against_torchvision() {
   local amp4ec="$repository/build/test/amp4ec" folder name

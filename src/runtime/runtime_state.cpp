@@ -69,7 +69,7 @@ WorkerReading Node::read_workers() {
 }
 
 RuntimeState::RuntimeState(std::vector<NodeSpec> given, RuntimeOptions options)
-    : specs(std::move(given)), options_(std::move(options)), work_(io.get_executor()) {}
+    : specs(std::move(given)), options_(std::move(options)), work_(io->get_executor()) {}
 
 Result<std::shared_ptr<RuntimeState>> RuntimeState::create(std::vector<NodeSpec> nodes, RuntimeOptions options) try {
   if (auto valid = validate_nodes(nodes); !valid) return valid.error();
@@ -80,7 +80,7 @@ Result<std::shared_ptr<RuntimeState>> RuntimeState::create(std::vector<NodeSpec>
   state->worker_executable_ = std::move(*worker);
   if (auto made = state->make_groups(); !made) return made.error();
 
-  state->monitor.emplace(state->io.get_executor());
+  state->monitor.emplace(state->io->get_executor());
   for (const auto& node : state->nodes) {
     NodeSource source{
         node->spec.name, node->spec.cpus, node->spec.memory, {}, [raw = node.get()] { return raw->read_workers(); }};
@@ -88,7 +88,7 @@ Result<std::shared_ptr<RuntimeState>> RuntimeState::create(std::vector<NodeSpec>
     if (auto added = state->monitor->add_node(std::move(source)); !added) return added.error();
   }
   if (auto started = state->monitor->start(state->options_.sample_interval); !started) return started.error();
-  state->thread_ = std::thread([io = state->context_] { serve(io); });
+  state->thread_ = std::thread([io = state->io] { serve(io); });
   return state;
 } catch (const std::exception& exception) {  // Asio and std::thread, when descriptors or threads run out.
   return Error{Errc::SystemCall, fmt::format("cannot start a runtime: {}", exception.what())};
@@ -96,7 +96,7 @@ Result<std::shared_ptr<RuntimeState>> RuntimeState::create(std::vector<NodeSpec>
 
 RuntimeState::~RuntimeState() {
   if (monitor) monitor->stop();
-  io.stop();
+  io->stop();
   // The last session may end on the runtime's own thread.
   if (thread_.joinable()) thread_.get_id() == std::this_thread::get_id() ? thread_.detach() : thread_.join();
 }

@@ -57,13 +57,8 @@ class RuntimeState {
 
   std::vector<NodeSpec> specs;
   Capabilities capabilities;
-
- private:
-  // Shared with the thread: the last session may go, and the runtime with it, in a handler that the thread runs.
-  std::shared_ptr<boost::asio::io_context> context_ = std::make_shared<boost::asio::io_context>();
-
- public:
-  boost::asio::io_context& io = *context_;
+  /// Shared with the thread that runs it: the last session may go, and the runtime with it, in one of its handlers.
+  const std::shared_ptr<boost::asio::io_context> io = std::make_shared<boost::asio::io_context>();
   std::vector<std::unique_ptr<Node>> nodes;
   std::optional<Monitor> monitor;
 

@@ -55,7 +55,7 @@ Result<Value> read_result(const ipc::EdgeConsumer::Message& message) {
 }  // namespace
 
 SessionState::SessionState(SessionParts parts)
-    : parts_(std::move(parts)), bell_wait_(parts_.runtime->io), sweep_timer_(parts_.runtime->io) {
+    : parts_(std::move(parts)), bell_wait_(*parts_.runtime->io), sweep_timer_(*parts_.runtime->io) {
   for (const auto& worker : parts_.workers) {
     WorkerState state;
     state.capacity = worker->node()->spec.cpus;
@@ -82,7 +82,7 @@ Result<void> SessionState::start() {
   };
   if (auto watched = watch(bell_wait_, parts_.bell.fd()); !watched) return watched;
   for (const auto& worker : parts_.workers) {
-    auto& descriptor = death_waits_.emplace_back(parts_.runtime->io);
+    auto& descriptor = death_waits_.emplace_back(*parts_.runtime->io);
     if (auto watched = watch(descriptor, worker->process().pidfd()); !watched) return watched;
   }
   samples_ = parts_.runtime->monitor->subscribe([weak = weak_from_this()](const Sample& sample) {

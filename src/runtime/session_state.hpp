@@ -62,7 +62,7 @@ class SessionState : public std::enable_shared_from_this<SessionState> {
   [[nodiscard]] std::vector<StageReport> stages() const;
   [[nodiscard]] std::size_t max_in_flight() const noexcept { return parts_.max_in_flight; }
   [[nodiscard]] std::size_t route_count() const noexcept { return parts_.routes.size(); }
-  [[nodiscard]] boost::asio::io_context& io() noexcept { return parts_.runtime->io; }
+  [[nodiscard]] boost::asio::io_context& io() noexcept { return *parts_.runtime->io; }
 
  private:
   using Clock = std::chrono::steady_clock;

@@ -21,6 +21,15 @@ Difference compare_tensors(const at::Tensor& answer, const at::Tensor& reference
   if (answer.defined() != reference.defined()) return unlike();
   if (!answer.defined()) return {0, true, infinite};
   if (answer.sizes() != reference.sizes() || answer.scalar_type() != reference.scalar_type()) return unlike();
+  if (answer.layout() != reference.layout()) return unlike();
+  if (reference.layout() != at::kStrided) return compare_tensors(answer.to_dense(), reference.to_dense());
+  if (reference.is_quantized()) {
+    const bool same_step =
+        answer.qscheme() == reference.qscheme() &&
+        (reference.qscheme() != at::kPerTensorAffine ||
+         (answer.q_scale() == reference.q_scale() && answer.q_zero_point() == reference.q_zero_point()));
+    return same_step ? compare_tensors(answer.dequantize(), reference.dequantize()) : unlike();
+  }
   const bool equal = at::equal(answer, reference);
   if (reference.numel() == 0) return {0, true, infinite};
   if (!reference.is_floating_point() && !reference.is_complex())

@@ -1,16 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/layer_graph_builder.hpp"
 
+#include "model/cut_rules.hpp"
 #include "model/segment_builder.hpp"
+#include "model/state.hpp"
+#include "model/typed_value.hpp"
+#include "model/value_copy.hpp"
 #include "model/wire.hpp"
 
 #include <fmt/format.h>
 
 #include <c10/core/InferenceMode.h>
+#include <torch/csrc/jit/runtime/graph_executor.h>
 #include <torch/csrc/jit/runtime/interpreter.h>
 
 #include <algorithm>
-#include <numeric>
+#include <deque>
+#include <map>
+#include <optional>
+#include <string_view>
 
 namespace amp4ec::detail {
 
@@ -18,17 +26,16 @@ namespace jit = torch::jit;
 
 namespace {
 
+std::uint64_t bytes_of(const at::Tensor& tensor) {
+  if (tensor.layout() == at::kStrided) return tensor.nbytes();
+  if (tensor.layout() == at::kSparse) return tensor._indices().nbytes() + tensor._values().nbytes();
+  return static_cast<std::uint64_t>(tensor.numel()) * tensor.element_size();
+}
+
 std::uint64_t tensor_bytes(const c10::IValue& value) {
-  if (value.isTensor()) return value.toTensor().defined() ? value.toTensor().nbytes() : 0;
-  if (value.isTensorList() || value.isTuple() || value.isList() || value.isGenericDict()) {
-    std::uint64_t total = 0;
-    value.visit([&](const c10::IValue& inner) {
-      if (inner.isTensor() && inner.toTensor().defined()) total += inner.toTensor().nbytes();
-      return false;
-    });
-    return total;
-  }
-  return 0;
+  std::uint64_t total = 0;
+  for_each_tensor(value, [&](const at::Tensor& tensor) { total += bytes_of(tensor); });
+  return total;
 }
 
 const at::Tensor* constant_tensor(const jit::Value* value, c10::IValue& holder) {
@@ -40,14 +47,10 @@ const at::Tensor* constant_tensor(const jit::Value* value, c10::IValue& holder) 
 
 Bytes weights_read_by(jit::Node* node) {
   Bytes total;
-  c10::IValue holder;
   for (const jit::Value* input : node->inputs()) {
-    if (const at::Tensor* tensor = constant_tensor(input, holder)) {
-      total.count += tensor->nbytes();
-    } else if (input->node()->kind() == c10::prim::Constant) {
-      total.count +=
-          tensor_bytes(jit::toIValue(input).value_or(c10::IValue()));  // Lists of weights, as aten::lstm takes.
-    }
+    // Lists of weights too, as aten::lstm takes.
+    if (input->node()->kind() == c10::prim::Constant)
+      total.count += tensor_bytes(jit::toIValue(input).value_or(c10::IValue()));
   }
   for (jit::Block* block : node->blocks()) {
     for (jit::Node* inner : block->nodes()) total += weights_read_by(inner);
@@ -85,8 +88,24 @@ std::string layer_name(jit::Node* node) {
   return path.empty() ? op : path + "/" + op;
 }
 
+/// Recurrent layers and attention drop out between their own steps, which LibTorch does not count as chance.
+bool drops_out(const jit::Node* node) {
+  const auto* schema = node->maybeSchema();
+  if (schema == nullptr) return false;
+  const auto constant = [&](std::string_view name) -> std::optional<c10::IValue> {
+    for (std::size_t i = 0; i < node->inputs().size() && i < schema->arguments().size(); ++i) {
+      if (schema->arguments()[i].name() == name) return jit::toIValue(node->input(i)).value_or(c10::IValue());
+    }
+    return std::nullopt;
+  };
+  const auto rate = constant("dropout") ? constant("dropout") : constant("dropout_p");
+  if (!rate || (rate->isDouble() && rate->toDouble() == 0)) return false;
+  const auto train = constant("train");
+  return !train || !train->isBool() || train->toBool();
+}
+
 bool draws_random_numbers(jit::Node* node) {
-  if (node->isNondeterministic()) return true;
+  if (node->isNondeterministic() || drops_out(node)) return true;
   const auto blocks = node->blocks();
   return std::any_of(blocks.begin(), blocks.end(), [](jit::Block* block) {
     auto nodes = block->nodes();
@@ -140,51 +159,99 @@ double amp4ec_cost(const jit::Module& leaf, const std::string& path, const Lower
   return parameters;
 }
 
-/// Runs layers one at a time, keeping only the values that a later layer still reads. Works on a copy of the example:
-/// a model may write its inputs.
+/// Runs layers one step at a time, keeping only the values that a later layer still reads. Works on copies of the
+/// example and of the state: a model may write both.
 class LayerWalk {
  public:
-  LayerWalk(const Lowered& lowered, const Values& example) : lowered_(lowered) {
-    const auto inputs = lowered.graph->inputs().slice(1);
-    for (std::size_t i = 0; i < inputs.size(); ++i) alive_.emplace(inputs[i], example[i].ivalue().deepcopy());
+  LayerWalk(const Lowered& lowered, const Values& example) : lowered_(lowered), state_(copy_module(lowered.state)) {
+    for (std::size_t i = 0; i < example.size(); ++i) alive_.emplace(i, copy_value(example[i].ivalue()));
+  }
+  ~LayerWalk() {
+    for (const auto& future : futures_) wait(future);
+  }
+  LayerWalk(const LayerWalk&) = delete;
+  LayerWalk& operator=(const LayerWalk&) = delete;
+
+  /// Runs the step that begins with layer `first`; returns its last layer. A step is a layer, or all of them from the
+  /// entry to a context to its exit, which one interpreter must see.
+  std::size_t run(std::size_t first) {
+    const std::size_t last = last_of_context(lowered_, first);
+    std::vector<jit::Value*> reads;
+    const auto graph = build_step_graph(lowered_, first, last, reads);
+    std::vector<c10::IValue> stack{state_._ivalue()};
+    for (const jit::Value* value : reads) stack.push_back(alive_.at(lowered_.range_of.at(value)));
+    // Kept until the end: a forked function uses its program until it has returned.
+    programs_.emplace_back(graph, "amp4ec_step");
+    jit::InterpreterState(programs_.back()).run(stack);
+    auto value = stack.begin();
+    for (std::size_t layer = first; layer <= last; ++layer) {
+      for (const jit::Value* output : lowered_.layers[layer]->outputs())
+        alive_[lowered_.range_of.at(output)] = std::move(*value++);
+    }
+    return last;
   }
 
-  std::vector<c10::IValue> run(std::size_t layer) {
-    std::vector<jit::Value*> reads;
-    const auto graph = build_layer_graph(lowered_, layer, reads);
-    std::vector<c10::IValue> stack;
-    stack.reserve(reads.size());
-    for (const jit::Value* value : reads) stack.push_back(alive_.at(value));
-    const jit::Code code(graph, "amp4ec_layer");
-    jit::InterpreterState(code).run(stack);
+  [[nodiscard]] const c10::IValue& output(const jit::Value* value) const {
+    return alive_.at(lowered_.range_of.at(value));
+  }
 
-    const auto outputs = lowered_.layers[layer]->outputs();
-    for (std::size_t i = 0; i < outputs.size(); ++i) alive_[outputs[i]] = stack[i];
+  /// Drops what no layer after this one reads. What is left crosses the cut there.
+  void finish(std::size_t layer) {
     for (auto entry = alive_.begin(); entry != alive_.end();) {
-      const bool dead = lowered_.lifetimes.at(entry->first).last_use <= static_cast<std::ptrdiff_t>(layer);
+      const LiveRange& range = lowered_.ranges[entry->first];
+      const bool dead = range.last_use <= static_cast<std::ptrdiff_t>(layer);
+      if (dead && entry->second.isFuture()) futures_.push_back(entry->second);
       entry = dead ? alive_.erase(entry) : std::next(entry);
     }
-    return stack;
   }
 
-  /// Values alive after the last layer that ran are those that cross the cut there.
-  [[nodiscard]] std::uint64_t bytes_alive() const {
-    return std::accumulate(alive_.begin(), alive_.end(), std::uint64_t{0},
-                           [](std::uint64_t sum, const auto& entry) { return sum + tensor_bytes(entry.second); });
-  }
-  [[nodiscard]] std::size_t values_alive() const { return alive_.size(); }
-  /// Bytes of the message that carries them across the cut after `layer`, the last that ran.
-  /// @error ValueNotTransferable.
-  [[nodiscard]] Result<std::size_t> message_bytes(std::size_t layer) const {
+  /// What crosses the cut after `layer`, valid as far as these values can travel.
+  [[nodiscard]] Cut cut_after(std::size_t layer) const {
+    Cut cut;
     Values values;
-    for (const jit::Value* value : crossing_values(lowered_, layer + 1)) values.emplace_back(alive_.at(value));
-    return encoded_size(values);
+    for (const auto& [range, value] : alive_) {
+      if (lowered_.ranges[range].defined > static_cast<std::ptrdiff_t>(layer)) break;
+      cut.crossing.count += tensor_bytes(value);
+      ++cut.crossing_values;
+      values.emplace_back(value);
+    }
+    const auto message = encoded_size(values);
+    cut.valid = message.has_value();
+    if (message) {
+      cut.message = Bytes{*message};
+    } else {
+      cut.reason = "value cannot travel: " + message.error().message;
+    }
+    return cut;
   }
 
  private:
+  static void wait(const c10::IValue& future) noexcept {
+    try {
+      future.toFuture()->wait();
+    } catch (...) {
+      // Nobody reads the result: nor does its error concern anybody.
+    }
+  }
+
   const Lowered& lowered_;
-  std::unordered_map<const jit::Value*, c10::IValue> alive_;
+  jit::Module state_;
+  std::deque<jit::Code> programs_;
+  std::vector<c10::IValue> futures_;          // of calls that nobody waited for
+  std::map<std::size_t, c10::IValue> alive_;  // by index of the value's range: in order of definition
 };
+
+Layer describe(const Lowered& lowered, jit::Node* node, const std::vector<c10::IValue>& outputs) {
+  Layer layer;
+  layer.name = layer_name(node);
+  layer.op = node->kind().toQualString();
+  layer.flops = flops_of(node, outputs);
+  layer.weights = weights_read_by(node);
+  for (const c10::IValue& output : outputs) layer.output.count += tensor_bytes(output);
+  layer.random = draws_random_numbers(node);
+  layer.stateful = !attributes_touched(node, lowered.graph->inputs()[0]).empty();
+  return layer;
+}
 
 }  // namespace
 
@@ -204,31 +271,27 @@ Result<LayerGraph> build_layer_graph_data(const Lowered& lowered, std::vector<Le
   LayerGraph graph;
   graph.leaves = std::move(leaves);
   const c10::InferenceMode inference;
-  LayerWalk walk(lowered, example);
-  std::size_t layer = 0;
+  const jit::GraphOptimizerEnabledGuard no_optimizer(false);
+  std::size_t first = 0;
   try {
-    for (; layer < lowered.layers.size(); ++layer) {
-      jit::Node* node = lowered.layers[layer];
-      const auto outputs = walk.run(layer);
-      Bytes written;
-      for (const c10::IValue& output : outputs) written.count += tensor_bytes(output);
-      graph.layers.push_back({layer_name(node), node->kind().toQualString(), flops_of(node, outputs),
-                              weights_read_by(node), written, draws_random_numbers(node)});
-      if (layer < lowered.refused.size()) {
-        const std::string& reason = lowered.refused[layer];
-        Cut cut{reason.empty(), reason, Bytes{walk.bytes_alive()}, walk.values_alive()};
-        if (const auto message = walk.message_bytes(layer)) {
-          cut.message = Bytes{*message};
-        } else if (cut.valid) {
-          cut.valid = false;
-          cut.reason = "value cannot travel: " + message.error().message;
+    for (LayerWalk walk(lowered, example); first < lowered.layers.size();) {
+      const std::size_t last = walk.run(first);
+      for (; first <= last; ++first) {
+        std::vector<c10::IValue> outputs;
+        for (const jit::Value* output : lowered.layers[first]->outputs()) outputs.push_back(walk.output(output));
+        graph.layers.push_back(describe(lowered, lowered.layers[first], outputs));
+        walk.finish(first);
+        if (first == lowered.refused.size()) continue;
+        graph.cuts.push_back(walk.cut_after(first));
+        if (const std::string& refused = lowered.refused[first]; !refused.empty()) {
+          graph.cuts.back().valid = false;
+          graph.cuts.back().reason = refused;
         }
-        graph.cuts.push_back(std::move(cut));
       }
     }
   } catch (const std::exception& exception) {
     return Error{Errc::InputMismatch, fmt::format("the model does not accept this input: {} (at layer {}, {})",
-                                                  first_line(exception), layer, layer_name(lowered.layers[layer]))};
+                                                  first_line(exception), first, layer_name(lowered.layers[first]))};
   }
   return graph;
 }

@@ -4,6 +4,7 @@
 #include "model/lowering.hpp"
 
 #include <amp4ec/model/value.hpp>
+#include <amp4ec/plan/layer_graph.hpp>
 
 #include <vector>
 

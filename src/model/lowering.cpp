@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/lowering.hpp"
 
-#include <fmt/format.h>
+#include "model/cut_rules.hpp"
+#include "model/state.hpp"
 
-#include <torch/csrc/jit/ir/alias_analysis.h>
+#include <ATen/ATen.h>
 #include <torch/csrc/jit/passes/constant_propagation.h>
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
 #include <torch/csrc/jit/passes/freeze_module.h>
@@ -13,6 +14,7 @@
 #include <torch/csrc/jit/passes/shape_analysis.h>
 
 #include <algorithm>
+#include <functional>
 #include <string_view>
 
 namespace amp4ec::detail {
@@ -21,83 +23,76 @@ namespace jit = torch::jit;
 
 namespace {
 
-std::unordered_map<const jit::Node*, std::ptrdiff_t> positions_of(const std::vector<jit::Node*>& layers) {
-  std::unordered_map<const jit::Node*, std::ptrdiff_t> positions;
-  for (std::size_t i = 0; i < layers.size(); ++i) positions.emplace(layers[i], static_cast<std::ptrdiff_t>(i));
-  return positions;
+// Attributes become constants where nothing writes them. What LibTorch cannot freeze as a whole (interfaces, modules
+// that are handed about) keeps its attributes at first; gather_state makes constants of them one by one.
+jit::Module with_constants(const jit::Module& module) {
+  try {
+    return jit::freeze_module(module);
+  } catch (const std::exception&) {
+    return module.clone();
+  }
 }
 
-void find_lifetimes(Lowered& lowered) {
-  const auto positions = positions_of(lowered.layers);
+/// Something of this type, made before `node`; null when there is no simple value of the type.
+jit::Value* placeholder(jit::Graph& graph, const c10::TypePtr& type) {
+  switch (type->kind()) {
+    case c10::TypeKind::TensorType: return graph.insertConstant(at::empty({0}));
+    case c10::TypeKind::IntType: return graph.insertConstant(0);
+    case c10::TypeKind::FloatType: return graph.insertConstant(0.0);
+    case c10::TypeKind::BoolType: return graph.insertConstant(false);
+    case c10::TypeKind::StringType: return graph.insertConstant("");
+    case c10::TypeKind::NoneType:
+    case c10::TypeKind::OptionalType: return graph.insertConstant(c10::IValue());
+    case c10::TypeKind::ListType: return graph.insertNode(graph.createList(type->containedType(0), {}))->output();
+    case c10::TypeKind::DictType:
+      return graph.insertNode(graph.createDict(type->containedType(0), type->containedType(1), {}, {}))->output();
+    case c10::TypeKind::TupleType: {
+      std::vector<jit::Value*> elements;
+      for (const c10::TypePtr& element : type->containedTypes()) {
+        elements.push_back(placeholder(graph, element));
+        if (elements.back() == nullptr) return nullptr;
+      }
+      return graph
+          .insertNode(graph.createTuple(
+              elements, type->castRaw<c10::TupleType>()->schema() ? type->cast<c10::TupleType>() : nullptr))
+          ->output();
+    }
+    default: return nullptr;
+  }
+}
+
+// An early return leaves the results of the code that it skips without a value. Nobody reads them, but they may cross a
+// cut, and uninitialized memory neither type-checks nor pickles.
+void replace_uninitialized(jit::Graph& graph, jit::Block& block) {
+  for (auto node = block.nodes().begin(); node != block.nodes().end();) {
+    jit::Node* current = *node++;
+    for (jit::Block* inner : current->blocks()) replace_uninitialized(graph, *inner);
+    if (current->kind() != c10::prim::Uninitialized) continue;
+    const jit::WithInsertPoint at(current);
+    jit::Value* value = placeholder(graph, current->output()->type());
+    if (value == nullptr) continue;
+    current->output()->replaceAllUsesWith(value);
+    current->destroy();
+  }
+}
+
+void find_ranges(Lowered& lowered) {
+  std::unordered_map<const jit::Node*, std::ptrdiff_t> positions;
   const auto end = static_cast<std::ptrdiff_t>(lowered.layers.size());
-  const auto add = [&](const jit::Value* value, std::ptrdiff_t defined) {
-    Lifetime lifetime{defined, defined};
+  for (std::ptrdiff_t i = 0; i < end; ++i) positions.emplace(lowered.layers[static_cast<std::size_t>(i)], i);
+  const auto add = [&](jit::Value* value, std::ptrdiff_t defined) {
+    LiveRange range{value, defined, defined};
     for (const jit::Use& use : value->uses()) {
       const jit::Node* user = top_level_owner(use.user);
       const auto position = positions.find(user);  // The return node is not a layer: it comes after all of them.
-      lifetime.last_use = std::max(lifetime.last_use, position == positions.end() ? end : position->second);
+      range.last_use = std::max(range.last_use, position == positions.end() ? end : position->second);
     }
-    lowered.lifetimes.emplace(value, lifetime);
+    lowered.range_of.emplace(value, lowered.ranges.size());
+    lowered.ranges.push_back(range);
   };
-  for (const jit::Value* input : lowered.graph->inputs().slice(1)) add(input, -1);
+  for (jit::Value* input : lowered.graph->inputs().slice(1)) add(input, -1);
   for (std::size_t i = 0; i < lowered.layers.size(); ++i) {
-    for (const jit::Value* output : lowered.layers[i]->outputs()) add(output, static_cast<std::ptrdiff_t>(i));
-  }
-}
-
-void refuse(Lowered& lowered, std::ptrdiff_t from, std::ptrdiff_t to, const std::string& reason) {
-  const auto end = static_cast<std::ptrdiff_t>(lowered.refused.size());
-  for (std::ptrdiff_t cut = std::max<std::ptrdiff_t>(from, 0); cut < std::min(to, end); ++cut) {
-    std::string& slot = lowered.refused[static_cast<std::size_t>(cut)];
-    if (slot.empty()) slot = reason;
-  }
-}
-
-// Copying a value to another process breaks what it aliases. Where a layer writes memory, everything that may share
-// that memory has to stay in one segment: no cut between the first definition and the last use of any of it.
-void refuse_alias_cuts(Lowered& lowered) {
-  const jit::AliasDb aliases(lowered.graph);
-  const auto end = static_cast<std::ptrdiff_t>(lowered.layers.size());
-  std::vector<std::pair<const jit::Value*, Lifetime>> written;
-  for (const auto& [value, lifetime] : lowered.lifetimes) {
-    if (aliases.hasWriters(value)) written.emplace_back(value, lifetime);
-  }
-  for (std::ptrdiff_t writer = 0; writer < end; ++writer) {
-    jit::Node* node = lowered.layers[static_cast<std::size_t>(writer)];
-    std::ptrdiff_t from = writer;
-    std::ptrdiff_t to = writer;
-    for (const auto& [value, lifetime] : written) {
-      if (!aliases.writesToAlias(node, {const_cast<jit::Value*>(value)})) continue;
-      from = std::min(from, lifetime.defined);
-      to = std::max(to, lifetime.last_use);
-    }
-    refuse(lowered, from, to,
-           fmt::format("alias crosses: {} (layer {}) writes memory that values on both sides share",
-                       node->kind().toQualString(), writer));
-  }
-}
-
-// Freezing makes constants of all attributes but those that the module writes.
-std::string attribute_left(const jit::Block& block) {
-  for (const jit::Node* node : block.nodes()) {
-    if (node->kind() == c10::prim::GetAttr || node->kind() == c10::prim::SetAttr) return node->s(c10::attr::name);
-    for (const jit::Block* inner : node->blocks()) {
-      if (auto name = attribute_left(*inner); !name.empty()) return name;
-    }
-  }
-  return {};
-}
-
-void refuse_values_that_cannot_travel(Lowered& lowered) {
-  for (std::size_t cut = 0; cut < lowered.refused.size(); ++cut) {
-    if (!lowered.refused[cut].empty()) continue;
-    for (const jit::Value* value : crossing_values(lowered, cut + 1)) {
-      if (value->node()->kind() == c10::prim::Uninitialized) {
-        lowered.refused[cut] = "value cannot travel: an uninitialized value crosses";
-      } else if (!is_transferable(value->type())) {
-        lowered.refused[cut] = fmt::format("value cannot travel: type {}", value->type()->annotation_str());
-      }
-    }
+    for (jit::Value* output : lowered.layers[i]->outputs()) add(output, static_cast<std::ptrdiff_t>(i));
   }
 }
 
@@ -112,27 +107,6 @@ std::string first_line(const std::exception& exception) {
   return std::string(text.substr(0, text.find('\n')));
 }
 
-bool is_transferable(const c10::TypePtr& type) {
-  switch (type->kind()) {
-    case c10::TypeKind::TensorType:
-    case c10::TypeKind::IntType:
-    case c10::TypeKind::FloatType:
-    case c10::TypeKind::BoolType:
-    case c10::TypeKind::StringType:
-    case c10::TypeKind::NoneType:
-    case c10::TypeKind::NumberType: return true;
-    case c10::TypeKind::ListType:
-    case c10::TypeKind::OptionalType:
-    case c10::TypeKind::DictType: break;
-    case c10::TypeKind::TupleType:
-      if (type->cast<c10::TupleType>()->name()) return false;  // A named tuple is a class of the model's own.
-      break;
-    default: return false;
-  }
-  const auto contained = type->containedTypes();
-  return std::all_of(contained.begin(), contained.end(), is_transferable);
-}
-
 const jit::Node* top_level_owner(const jit::Node* node) {
   while (const jit::Node* owner = node->owningBlock()->owningNode()) node = owner;
   return node;
@@ -141,16 +115,31 @@ const jit::Node* top_level_owner(const jit::Node* node) {
 std::vector<jit::Value*> crossing_values(const Lowered& lowered, std::size_t position) {
   const auto at = static_cast<std::ptrdiff_t>(position);
   std::vector<jit::Value*> crossing;
-  const auto add = [&](jit::Value* value) {
-    const Lifetime lifetime = lowered.lifetimes.at(value);
+  for (const LiveRange& range : lowered.ranges) {
+    if (range.defined >= at) break;
     // The first segment keeps the signature of the model, unused inputs included.
-    if (position == 0 || (lifetime.defined < at && lifetime.last_use >= at)) crossing.push_back(value);
-  };
-  for (jit::Value* input : lowered.graph->inputs().slice(1)) add(input);
-  for (std::size_t layer = 0; layer < position; ++layer) {
-    for (jit::Value* output : lowered.layers[layer]->outputs()) add(output);
+    if (position == 0 || range.last_use >= at) crossing.push_back(range.value);
   }
   return crossing;
+}
+
+std::vector<jit::Value*> values_read(const Lowered& lowered, jit::Node* node) {
+  std::vector<jit::Value*> values;
+  const auto add = [&](jit::Node* reader) {
+    for (jit::Value* value : reader->inputs()) {
+      if (lowered.range_of.count(value) != 0 && std::find(values.begin(), values.end(), value) == values.end())
+        values.push_back(value);
+    }
+  };
+  const std::function<void(jit::Node*)> visit = [&](jit::Node* reader) {
+    add(reader);
+    for (jit::Block* block : reader->blocks()) {
+      for (jit::Node* inner : block->nodes()) visit(inner);
+      add(block->return_node());
+    }
+  };
+  visit(node);
+  return values;
 }
 
 std::string module_path(jit::Node* node) {
@@ -172,12 +161,14 @@ Result<Lowered> lower(const jit::Module& module) try {
   if (!module.find_method("forward")) {
     return Error{Errc::ModelRejected, "the module has no method 'forward'; script or trace the model that is called"};
   }
-  jit::Module evaluated = module.clone();
+  jit::Module evaluated = module.clone(/*inplace=*/true);  // Types and graphs of its own, the same weights.
   evaluated.eval();
+  const jit::Module frozen = with_constants(evaluated);
   Lowered lowered;
-  lowered.frozen = jit::freeze_module(evaluated);
-  lowered.graph = lowered.frozen.get_method("forward").graph();
+  lowered.graph = frozen.get_method("forward").graph();
   jit::Inline(*lowered.graph);
+  lowered.state = gather_state(frozen, lowered.graph);
+  replace_uninitialized(*lowered.graph, *lowered.graph->block());
   // In evaluation dropout hands on its input itself, which its schema does not tell: it must be gone before writes are
   // judged.
   jit::removeDropout(lowered.graph);
@@ -188,24 +179,17 @@ Result<Lowered> lower(const jit::Module& module) try {
   jit::EliminateDeadCode(lowered.graph);
   jit::EraseShapeInformation(lowered.graph);
 
-  if (const std::string attribute = attribute_left(*lowered.graph->block()); !attribute.empty()) {
-    return Error{Errc::ModelRejected,
-                 fmt::format("the module changes its attribute '{}' while it runs; models that keep state are not "
-                             "supported yet",
-                             attribute)};
-  }
   for (jit::Node* node : lowered.graph->nodes()) {
     if (node->kind() != c10::prim::Constant) lowered.layers.push_back(node);
   }
   if (lowered.layers.empty())
     return Error{Errc::ModelRejected, "the module computes nothing: no operator is left after freezing"};
   lowered.refused.resize(lowered.layers.size() - 1);
-  find_lifetimes(lowered);
-  refuse_alias_cuts(lowered);
-  refuse_values_that_cannot_travel(lowered);
+  find_ranges(lowered);
+  refuse_cuts(lowered);
   return lowered;
 } catch (const std::exception& exception) {
-  return Error{Errc::ModelRejected, "LibTorch cannot freeze the module: " + first_line(exception)};
+  return Error{Errc::ModelRejected, "LibTorch cannot lower the module: " + first_line(exception)};
 }
 
 }  // namespace amp4ec::detail

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <amp4ec/model/model.hpp>
 
+#include "model/graph_hash.hpp"
 #include "model/layer_graph_builder.hpp"
 #include "model/lowering.hpp"
 #include "model/segment_builder.hpp"
+#include "model/typed_value.hpp"
+#include "model/value_copy.hpp"
 
 #include <fmt/format.h>
 
@@ -24,45 +27,6 @@ struct Model::State {
 };
 
 namespace {
-
-constexpr std::uint64_t fnv_offset = 0xcbf29ce484222325;
-constexpr std::uint64_t fnv_prime = 0x100000001b3;
-
-// FNV-1a, 64 bit: tells models apart, not attackers.
-std::uint64_t fnv1a(std::uint64_t hash, const void* data, std::size_t size) {
-  const auto* bytes = static_cast<const unsigned char*>(data);
-  for (std::size_t i = 0; i < size; ++i) hash = (hash ^ bytes[i]) * fnv_prime;
-  return hash;
-}
-
-std::uint64_t hash_constants(std::uint64_t hash, const c10::IValue& value) {
-  if (value.isTensor() && value.toTensor().defined() && value.toTensor().layout() == at::kStrided) {
-    const at::Tensor tensor = value.toTensor().contiguous();
-    return fnv1a(hash, tensor.data_ptr(), tensor.nbytes());
-  }
-  if (value.isList() || value.isTuple()) {
-    value.visit([&](const c10::IValue& inner) {
-      if (inner.isTensor()) hash = hash_constants(hash, inner);
-      return false;
-    });
-  }
-  return hash;
-}
-
-std::uint64_t hash_tensors(std::uint64_t hash, const jit::Block* block) {
-  for (const jit::Node* node : block->nodes()) {
-    if (node->kind() == c10::prim::Constant) {
-      if (const auto constant = jit::toIValue(node->output())) hash = hash_constants(hash, *constant);
-    }
-    for (const jit::Block* inner : node->blocks()) hash = hash_tensors(hash, inner);
-  }
-  return hash;
-}
-
-std::string hash_of(const jit::Graph& graph) {
-  const std::string text = graph.toString(/*print_source_locations=*/false);
-  return fmt::format("{:016x}", hash_tensors(fnv1a(fnv_offset, text.data(), text.size()), graph.block()));
-}
 
 Result<void> check_archive(const std::filesystem::path& file) {
   const auto show = file.string();
@@ -103,13 +67,13 @@ Result<Model> Model::load(const std::filesystem::path& file) {
 
 Result<Model> Model::from_module(const jit::Module& module) try {
   auto state = std::make_shared<State>();
-  state->unsplit = module.clone();
+  state->unsplit = module.clone(/*inplace=*/true);  // A type of its own, the same weights.
   state->unsplit.eval();
   auto lowered = detail::lower(state->unsplit);
   if (!lowered) return lowered.error();
   state->lowered = std::move(*lowered);
   state->leaves = detail::leaf_modules(state->unsplit, state->lowered);
-  state->hash = hash_of(*state->lowered.graph);
+  state->hash = detail::hash_of(state->lowered);
   return Model(std::move(state));
 } catch (const std::exception& exception) {
   return Error{Errc::ModelRejected, "LibTorch cannot lower the module: " + detail::first_line(exception)};
@@ -120,6 +84,9 @@ const std::string& Model::hash() const noexcept {
 }
 std::size_t Model::layer_count() const noexcept {
   return state_->lowered.layers.size();
+}
+bool Model::has_state() const noexcept {
+  return state_->lowered.state.type()->numAttributes() != 0;
 }
 const jit::Module& Model::unsplit() const noexcept {
   return state_->unsplit;
@@ -149,7 +116,8 @@ Result<Segment> Model::segment(std::size_t first_layer, std::size_t last_layer) 
     }
   }
   const std::size_t outputs = last_layer + 1 == layers ? 1 : detail::crossing_values(lowered, last_layer + 1).size();
-  jit::Module module = detail::wrap_as_module(detail::build_segment_graph(lowered, first_layer, last_layer), "Segment");
+  jit::Module module =
+      detail::wrap_as_module(detail::build_segment_graph(lowered, first_layer, last_layer), lowered.state, "Segment");
   return Segment(std::make_shared<const jit::Module>(std::move(module)), first_layer, last_layer, outputs);
 } catch (const std::exception& exception) {
   return Error{Errc::Internal,
@@ -157,9 +125,15 @@ Result<Segment> Model::segment(std::size_t first_layer, std::size_t last_layer) 
 }
 
 Result<Values> Model::check_inputs(const Values& inputs) const try {
-  std::vector<c10::IValue> stack{state_->unsplit._ivalue()};
-  for (const Value& input : inputs) stack.push_back(input.ivalue());
   const auto& schema = state_->unsplit.get_method("forward").function().getSchema();
+  std::vector<c10::IValue> stack{state_->unsplit._ivalue()};
+  for (const Value& input : inputs) {
+    stack.push_back(input.ivalue());
+    // What does not conform stays as it is: LibTorch says better than we could what is wrong with it.
+    c10::IValue typed = input.ivalue();
+    const bool known = stack.size() <= schema.arguments().size();
+    if (known && detail::conform(typed, schema.arguments()[stack.size() - 1].type())) stack.back() = std::move(typed);
+  }
   schema.checkAndNormalizeInputs(stack);
   Values normalized;
   normalized.reserve(stack.size() - 1);
@@ -167,6 +141,20 @@ Result<Values> Model::check_inputs(const Values& inputs) const try {
   return normalized;
 } catch (const std::exception& exception) {
   return Error{Errc::InputMismatch, detail::first_line(exception)};
+}
+
+Result<Value> Model::check_answer(const Value& answer) const try {
+  c10::IValue typed = answer.ivalue();
+  const auto& type = state_->lowered.graph->outputs().at(0)->type();
+  if (detail::conform(typed, type)) return Value(std::move(typed));
+  return Error{Errc::ProtocolViolation, fmt::format("an answer is no {}", type->annotation_str())};
+} catch (const std::exception& exception) {
+  return Error{Errc::ProtocolViolation, detail::first_line(exception)};
+}
+
+Result<std::unique_ptr<SegmentExecutor>> Model::reference_executor() const {
+  // An executor keeps state of its own; weights that nothing writes are shared.
+  return detail::make_reference_executor(has_state() ? detail::copy_module(state_->unsplit) : state_->unsplit);
 }
 
 }  // namespace amp4ec

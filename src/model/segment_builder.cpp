@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/segment_builder.hpp"
 
+#include "model/state.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -14,7 +16,9 @@ namespace {
 /// Copies top-level nodes of one graph into another.
 class GraphCopier {
  public:
-  GraphCopier() : graph_(std::make_shared<jit::Graph>()) {}
+  explicit GraphCopier(const Lowered& lowered) : graph_(std::make_shared<jit::Graph>()) {
+    add_input(lowered.graph->inputs()[0]);
+  }
 
   void add_input(const jit::Value* value) {
     jit::Value* input = graph_->addInput();
@@ -65,9 +69,19 @@ class GraphCopier {
       throw std::logic_error("a segment reads a value that does not cross");
     jit::Node* clone = graph_->createClone(value->node(), [](jit::Value* v) { return v; });
     graph_->appendNode(clone);
+    compact(clone);
     clone->output()->setType(value->type());
     copies_.emplace(value, clone->output());
     return clone->output();
+  }
+
+  // An archive holds whole storages: of a constant that shows a part of one, only that part shall travel.
+  static void compact(jit::Node* constant) {
+    if (!constant->hasAttribute(c10::attr::value) || constant->kindOf(c10::attr::value) != jit::AttributeKind::t)
+      return;
+    const at::Tensor& tensor = constant->t(c10::attr::value);
+    if (!tensor.has_storage() || tensor.is_quantized() || tensor.storage().nbytes() <= tensor.nbytes()) return;
+    constant->t_(c10::attr::value, tensor.clone());
   }
 
   std::shared_ptr<jit::Graph> graph_;
@@ -77,7 +91,7 @@ class GraphCopier {
 }  // namespace
 
 std::shared_ptr<jit::Graph> build_segment_graph(const Lowered& lowered, std::size_t first, std::size_t last) {
-  GraphCopier copier;
+  GraphCopier copier(lowered);
   for (const jit::Value* value : crossing_values(lowered, first)) copier.add_input(value);
   for (std::size_t layer = first; layer <= last; ++layer) copier.copy(lowered.layers[layer]);
   if (last + 1 == lowered.layers.size()) {
@@ -90,28 +104,35 @@ std::shared_ptr<jit::Graph> build_segment_graph(const Lowered& lowered, std::siz
   return copier.take();
 }
 
-std::shared_ptr<jit::Graph> build_layer_graph(const Lowered& lowered, std::size_t layer,
-                                              std::vector<jit::Value*>& reads) {
-  const auto at = static_cast<std::ptrdiff_t>(layer);
-  GraphCopier copier;
+std::shared_ptr<jit::Graph> build_step_graph(const Lowered& lowered, std::size_t first, std::size_t last,
+                                             std::vector<jit::Value*>& reads) {
+  GraphCopier copier(lowered);
   reads.clear();
-  for (jit::Value* value : crossing_values(lowered, layer)) {
-    const auto& uses = value->uses();
-    const bool read = std::any_of(uses.begin(), uses.end(), [&](const jit::Use& use) {
-      return top_level_owner(use.user) == lowered.layers[layer];
-    });
-    if (!read || lowered.lifetimes.at(value).defined >= at) continue;
-    copier.add_input(value);
-    reads.push_back(value);
+  for (std::size_t layer = first; layer <= last; ++layer) {
+    for (jit::Value* value : values_read(lowered, lowered.layers[layer])) {
+      const bool from_before = lowered.range(value).defined < static_cast<std::ptrdiff_t>(first);
+      if (!from_before || std::find(reads.begin(), reads.end(), value) != reads.end()) continue;
+      copier.add_input(value);
+      reads.push_back(value);
+    }
   }
-  copier.copy(lowered.layers[layer]);
-  for (jit::Value* output : lowered.layers[layer]->outputs()) copier.add_output(output);
+  for (std::size_t layer = first; layer <= last; ++layer) copier.copy(lowered.layers[layer]);
+  for (std::size_t layer = first; layer <= last; ++layer) {
+    for (jit::Value* output : lowered.layers[layer]->outputs()) copier.add_output(output);
+  }
   return copier.take();
 }
 
-jit::Module wrap_as_module(std::shared_ptr<jit::Graph> graph, const std::string& name) {
+jit::Module wrap_as_module(std::shared_ptr<jit::Graph> graph, const jit::Module& state, const std::string& name) {
   jit::Module module(c10::QualifiedName("__torch__." + name), std::make_shared<jit::CompilationUnit>());
-  jit::Value* self = graph->insertInput(0, "self");
+  jit::Value* self = graph->inputs()[0];
+  for (const jit::Node* node : graph->nodes()) {
+    for (const std::string& attribute : attributes_touched(node, self)) {
+      if (module.hasattr(attribute)) continue;
+      module.register_attribute(attribute, state.type()->getAttribute(attribute), state.attr(attribute));
+    }
+  }
+  self->setDebugName("self");
   self->setType(module.type());
 
   // Names must be identifiers for the module to load again. Given last: a node that was copied in takes its own name

@@ -8,14 +8,17 @@
 namespace amp4ec::detail {
 
 /// Layers first..last as a graph of their own: inputs are the values that cross the cut before it, outputs those that
-/// cross the cut after it. Without `self`; constants are cloned in.
+/// cross the cut after it. Input 0 is `self`; constants are cloned in.
 std::shared_ptr<torch::jit::Graph> build_segment_graph(const Lowered& lowered, std::size_t first, std::size_t last);
 
-/// One layer as a graph: inputs are the values that it reads (returned in `reads`), outputs those that it defines.
-std::shared_ptr<torch::jit::Graph> build_layer_graph(const Lowered& lowered, std::size_t layer,
-                                                     std::vector<torch::jit::Value*>& reads);
+/// A few layers as a graph, for running them one after the other: inputs are `self` and what they read of earlier
+/// layers (returned in `reads`), outputs everything that they define.
+std::shared_ptr<torch::jit::Graph> build_step_graph(const Lowered& lowered, std::size_t first, std::size_t last,
+                                                    std::vector<torch::jit::Value*>& reads);
 
-/// Wraps a graph without `self` into a module whose `forward` saves, loads and type-checks anywhere.
-torch::jit::Module wrap_as_module(std::shared_ptr<torch::jit::Graph> graph, const std::string& name);
+/// Wraps a graph into a module whose `forward` saves, loads and type-checks anywhere. It has those attributes of
+/// `state` that the graph touches.
+torch::jit::Module wrap_as_module(std::shared_ptr<torch::jit::Graph> graph, const torch::jit::Module& state,
+                                  const std::string& name);
 
 }  // namespace amp4ec::detail

@@ -2,6 +2,8 @@
 #include <amp4ec/model/segment_executor.hpp>
 
 #include "model/lowering.hpp"
+#include "model/typed_value.hpp"
+#include "model/value_copy.hpp"
 
 #include <fmt/format.h>
 
@@ -78,7 +80,10 @@ class TorchScriptExecutor final : public SegmentExecutor {
  public:
   /// outputs: how many values the tuple holds that `forward` returns; empty: its one value is the answer.
   TorchScriptExecutor(const jit::Module& module, std::vector<bool> written, std::optional<std::size_t> outputs)
-      : module_(module), forward_(module_.get_method("forward")), written_(std::move(written)), outputs_(outputs) {}
+      : module_(module), forward_(module_.get_method("forward")), written_(std::move(written)), outputs_(outputs) {
+    for (const c10::Argument& argument : forward_.function().getSchema().arguments()) types_.push_back(argument.type());
+    types_.erase(types_.begin());  // self
+  }
 
   Result<Values> run(const Values& inputs) override try {
     // Re-optimising in the first calls costs time and gains nothing on a graph that is already optimised or wanted
@@ -88,8 +93,12 @@ class TorchScriptExecutor final : public SegmentExecutor {
     std::vector<c10::IValue> stack;
     stack.reserve(inputs.size() + 1);
     for (const Value& input : inputs) {
-      const bool written = stack.size() < written_.size() && written_[stack.size()];
-      stack.push_back(written ? input.ivalue().deepcopy() : input.ivalue());
+      const std::size_t i = stack.size();
+      stack.push_back(i < written_.size() && written_[i] ? detail::copy_value(input.ivalue()) : input.ivalue());
+      if (i < types_.size() && !detail::conform(stack.back(), types_[i])) {
+        return Error{Errc::InputMismatch, fmt::format("argument {} is a {}, not a {}", i, input.ivalue().tagKind(),
+                                                      types_[i]->annotation_str())};
+      }
     }
     c10::IValue output = forward_(std::move(stack));
     Values outputs;
@@ -112,7 +121,8 @@ class TorchScriptExecutor final : public SegmentExecutor {
  private:
   jit::Module module_;
   jit::Method forward_;
-  std::vector<bool> written_;  // by argument: the caller's value must be copied
+  std::vector<bool> written_;        // by argument: the caller's value must be copied
+  std::vector<c10::TypePtr> types_;  // by argument
   std::optional<std::size_t> outputs_;
 };
 
@@ -135,8 +145,9 @@ std::unique_ptr<SegmentExecutor> build(jit::Module module, std::size_t outputs, 
 }  // namespace
 
 Result<std::unique_ptr<SegmentExecutor>> make_executor(const Segment& segment, Form form) try {
-  // A clone has graphs of its own: optimising must not reach the segment, which may still be saved or run plain.
-  return build(segment.module().clone(), segment.output_count(), form);
+  // A clone has graphs of its own: optimising must not reach the segment, which may still be saved or run plain. Its
+  // attributes are state: each executor begins with a fresh copy.
+  return build(detail::copy_module(segment.module().clone(/*inplace=*/true)), segment.output_count(), form);
 } catch (const std::exception& exception) {
   return Error{Errc::ExecutionFailed, "LibTorch cannot prepare the segment: " + detail::first_line(exception)};
 }
@@ -148,7 +159,7 @@ Result<std::unique_ptr<SegmentExecutor>> make_executor(std::span<const std::byte
   return Error{Errc::ModelCorrupt, "LibTorch cannot load the segment: " + detail::first_line(exception)};
 }
 
-Result<std::unique_ptr<SegmentExecutor>> make_reference_executor(const jit::Module& module) try {
+Result<std::unique_ptr<SegmentExecutor>> detail::make_reference_executor(const jit::Module& module) try {
   return std::unique_ptr<SegmentExecutor>(
       std::make_unique<TorchScriptExecutor>(module, arguments_written(module), std::nullopt));
 } catch (const std::exception& exception) {

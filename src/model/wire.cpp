@@ -6,27 +6,41 @@
 #include <fmt/format.h>
 
 #include <ATen/ATen.h>
-#include <torch/csrc/jit/frontend/script_type_parser.h>
 
-#include <array>
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <numeric>
 #include <type_traits>
 
 namespace amp4ec::detail {
 
 namespace {
 
-enum class Tag : std::uint8_t { None, Tensor, Undefined, Int, Double, Bool, String, List, Tuple, Dict };
+enum class Tag : std::uint8_t {
+  None,
+  Tensor,
+  Undefined,
+  Mkldnn,
+  QuantizedPerTensor,
+  QuantizedPerChannel,
+  SparseCoordinates,
+  SparseCompressed,
+  Int,
+  Double,
+  Complex,
+  Bool,
+  String,
+  Device,
+  List,
+  Tuple,
+  Dict
+};
 
 constexpr std::size_t tensor_alignment = 64;
 constexpr std::size_t max_dimensions = 64;  // LibTorch's own limit.
 constexpr int max_depth = 32;               // A hostile peer must not overflow the stack.
-constexpr std::array transferable_dtypes = {at::kByte,         at::kChar,          at::kShort, at::kInt,
-                                            at::kLong,         at::kHalf,          at::kFloat, at::kDouble,
-                                            at::kComplexFloat, at::kComplexDouble, at::kBool,  at::kBFloat16};
-
-struct Refusal {  // Leaves the recursion of encode and decode; never leaves this file.
+struct Refusal {                            // Leaves the recursion of encode and decode; never leaves this file.
   Error error;
 };
 
@@ -82,61 +96,151 @@ class Writer {
   bool measuring_ = false;
 };
 
-void write_tensor(Writer& out, const at::Tensor& given) {
-  at::Tensor tensor = given.is_mkldnn() ? given.to_dense() : given;
-  if (tensor.layout() != at::kStrided || !tensor.device().is_cpu() || tensor.is_quantized()) {
-    throw Refusal{{Errc::ValueNotTransferable, fmt::format("a tensor of type {} cannot cross", tensor.toString())}};
-  }
-  tensor = tensor.resolve_conj().resolve_neg();
-  // A layout with gaps or overlaps is packed: only what the tensor shows travels.
-  if (!tensor.is_non_overlapping_and_dense()) tensor = tensor.contiguous();
+/// Dimensions in the order in which they lie in memory, the widest step first.
+std::vector<std::int64_t> memory_order(const at::Tensor& tensor) {
+  std::vector<std::int64_t> order(static_cast<std::size_t>(tensor.dim()));
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::int64_t a, std::int64_t b) { return tensor.stride(a) > tensor.stride(b); });
+  return order;
+}
+
+/// Elements from the first that the tensor shows to the last: what has to travel for its strides to stay true.
+std::uint64_t extent(const at::Tensor& tensor) {
+  if (tensor.numel() == 0) return 0;
+  std::uint64_t last = 0;
+  for (std::int64_t d = 0; d < tensor.dim(); ++d)
+    last += static_cast<std::uint64_t>((tensor.size(d) - 1) * tensor.stride(d));
+  return last + 1;
+}
+
+void write_strided(Writer& out, const at::Tensor& given) {
+  at::Tensor tensor = given.resolve_conj().resolve_neg();
+  // Strides are kept: kernels choose their path by them. Only where much more than the tensor shows would travel is it
+  // packed.
+  constexpr std::uint64_t most_waste = 2;
+  if (extent(tensor) > most_waste * static_cast<std::uint64_t>(tensor.numel())) tensor = tensor.contiguous();
   out.put(Tag::Tensor);
   out.put(static_cast<std::int8_t>(tensor.scalar_type()));
   out.put(static_cast<std::uint64_t>(tensor.dim()));
   for (const std::int64_t size : tensor.sizes()) out.put(size);
   for (const std::int64_t stride : tensor.strides()) out.put(stride);
-  const std::size_t count = tensor.nbytes();
+  const std::size_t count = extent(tensor) * tensor.element_size();
   std::byte* target = out.aligned(count);
   if (target != nullptr && count != 0) std::memcpy(target, tensor.data_ptr(), count);
 }
 
-void write_value(Writer& out, const c10::IValue& value) {
+[[noreturn]] void refuse_tensor(const at::Tensor& tensor) {
+  throw Refusal{{Errc::ValueNotTransferable, fmt::format("a tensor of type {} cannot cross", tensor.toString())}};
+}
+
+void write_quantized(Writer& out, const at::Tensor& tensor) {
+  switch (tensor.scalar_type()) {
+    case at::kQInt8:
+    case at::kQUInt8:
+    case at::kQInt32: break;
+    default: refuse_tensor(tensor);  // Several elements in a byte.
+  }
+  if (tensor.qscheme() == at::kPerTensorAffine || tensor.qscheme() == at::kPerTensorSymmetric) {
+    // Integers as they lie in memory, and how to turn them back: qnnpack's outputs are channels-last.
+    const auto order = memory_order(tensor);
+    out.put(Tag::QuantizedPerTensor);
+    out.put(tensor.q_scale());
+    out.put(tensor.q_zero_point());
+    out.put(static_cast<std::uint64_t>(order.size()));
+    for (const std::int64_t dimension : order) out.put(dimension);
+    write_strided(out, tensor.permute(order).int_repr().contiguous());
+  } else {
+    out.put(Tag::QuantizedPerChannel);
+    out.put(tensor.q_per_channel_axis());
+    write_strided(out, tensor.q_per_channel_scales());
+    write_strided(out, tensor.q_per_channel_zero_points());
+    write_strided(out, tensor.int_repr().contiguous());
+  }
+}
+
+void write_sparse(Writer& out, const at::Tensor& tensor) {
+  const at::Layout layout = tensor.layout();
+  const bool coordinates = layout == at::kSparse;
+  const bool by_row = layout == at::kSparseCsr || layout == at::kSparseBsr;
+  const bool by_column = layout == at::kSparseCsc || layout == at::kSparseBsc;
+  if (!coordinates && !by_row && !by_column) refuse_tensor(tensor);
+  out.put(coordinates ? Tag::SparseCoordinates : Tag::SparseCompressed);
+  out.put(static_cast<std::uint64_t>(tensor.dim()));
+  for (const std::int64_t size : tensor.sizes()) out.put(size);
+  if (coordinates) {
+    out.put(static_cast<std::uint8_t>(tensor.is_coalesced()));
+    write_strided(out, tensor._indices());
+    write_strided(out, tensor._values());
+    return;
+  }
+  out.put(static_cast<std::int8_t>(layout));
+  write_strided(out, by_row ? tensor.crow_indices() : tensor.ccol_indices());
+  write_strided(out, by_row ? tensor.col_indices() : tensor.row_indices());
+  write_strided(out, tensor.values());
+}
+
+void write_tensor(Writer& out, const at::Tensor& tensor) {
+  if (!tensor.defined()) {
+    out.put(Tag::Undefined);
+  } else if (!tensor.device().is_cpu()) {
+    refuse_tensor(tensor);
+  } else if (tensor.is_mkldnn()) {
+    out.put(Tag::Mkldnn);
+    write_strided(out, tensor.to_dense());
+  } else if (tensor.is_quantized()) {
+    write_quantized(out, tensor);
+  } else if (tensor.layout() == at::kStrided && !tensor.is_nested()) {
+    write_strided(out, tensor);
+  } else {
+    write_sparse(out, tensor);
+  }
+}
+
+void write_value(Writer& out, const c10::IValue& value, int depth) {
+  if (depth > max_depth) {
+    throw Refusal{{Errc::ValueNotTransferable, fmt::format("values nested more than {} deep cannot cross", max_depth)}};
+  }
   if (value.isNone()) {
     out.put(Tag::None);
   } else if (value.isTensor()) {
-    value.toTensor().defined() ? write_tensor(out, value.toTensor()) : out.put(Tag::Undefined);
+    write_tensor(out, value.toTensor());
   } else if (value.isInt()) {
     out.put(Tag::Int);
     out.put(value.toInt());
   } else if (value.isDouble()) {
     out.put(Tag::Double);
     out.put(value.toDouble());
+  } else if (value.isComplexDouble()) {
+    out.put(Tag::Complex);
+    out.put(value.toComplexDouble().real());
+    out.put(value.toComplexDouble().imag());
   } else if (value.isBool()) {
     out.put(Tag::Bool);
     out.put(static_cast<std::uint8_t>(value.toBool()));
   } else if (value.isString()) {
     out.put(Tag::String);
     out.text(value.toStringRef());
+  } else if (value.isDevice()) {
+    out.put(Tag::Device);
+    out.text(value.toDevice().str());
   } else if (value.isList()) {
     const auto list = value.toListRef();
     out.put(Tag::List);
-    out.text(value.type()->containedType(0)->annotation_str());  // An empty list has a type too.
     out.put(static_cast<std::uint64_t>(list.size()));
-    for (const c10::IValue& element : list) write_value(out, element);
+    for (const c10::IValue& element : list) write_value(out, element, depth + 1);
   } else if (value.isTuple()) {
     const auto& elements = value.toTupleRef().elements();
     out.put(Tag::Tuple);
     out.put(static_cast<std::uint64_t>(elements.size()));
-    for (const c10::IValue& element : elements) write_value(out, element);
+    for (const c10::IValue& element : elements) write_value(out, element, depth + 1);
   } else if (value.isGenericDict()) {
     const auto dict = value.toGenericDict();
     out.put(Tag::Dict);
-    out.text(dict.keyType()->annotation_str());
-    out.text(dict.valueType()->annotation_str());
     out.put(static_cast<std::uint64_t>(dict.size()));
     for (const auto& entry : dict) {
-      write_value(out, entry.key());
-      write_value(out, entry.value());
+      write_value(out, entry.key(), depth + 1);
+      write_value(out, entry.value(), depth + 1);
     }
   } else {
     throw Refusal{{Errc::ValueNotTransferable, fmt::format("a value of type {} cannot cross", value.tagKind())}};
@@ -145,7 +249,7 @@ void write_value(Writer& out, const c10::IValue& value) {
 
 Result<std::size_t> write_all(Writer out, const Values& values) try {
   out.put(static_cast<std::uint64_t>(values.size()));
-  for (const Value& value : values) write_value(out, value.ivalue());
+  for (const Value& value : values) write_value(out, value.ivalue(), 0);
   return out.used();
 } catch (const Refusal& refusal) {
   return refusal.error;
@@ -179,29 +283,82 @@ class Reader {
     return count;
   }
 
-  at::Tensor tensor() {
-    const auto dtype = static_cast<at::ScalarType>(get<std::int8_t>());
-    if (std::find(transferable_dtypes.begin(), transferable_dtypes.end(), dtype) == transferable_dtypes.end()) {
+  std::vector<std::int64_t> sizes(std::uint64_t dimensions) {
+    if (dimensions > max_dimensions) fail("a tensor of too many dimensions");
+    std::vector<std::int64_t> sizes(dimensions);
+    for (std::int64_t& size : sizes) size = get<std::int64_t>();
+    return sizes;
+  }
+
+  at::Tensor strided() {
+    const auto code = get<std::int8_t>();
+    const auto dtype = static_cast<at::ScalarType>(code);
+    if (code < 0 || dtype >= at::ScalarType::Undefined || c10::isQIntType(dtype)) {
       fail("a tensor of unknown element type");
     }
     const auto dimensions = get<std::uint64_t>();
-    if (dimensions > max_dimensions) fail("a tensor of too many dimensions");
-    std::vector<std::int64_t> sizes(dimensions);
-    std::vector<std::int64_t> strides(dimensions);
-    for (std::int64_t& size : sizes) size = get<std::int64_t>();
-    for (std::int64_t& stride : strides) stride = get<std::int64_t>();
-    const std::size_t bytes = storage_bytes(sizes, strides, c10::elementSize(dtype));
+    const auto shape = sizes(dimensions);
+    const auto strides = sizes(dimensions);
+    const std::size_t bytes = storage_bytes(shape, strides, c10::elementSize(dtype));
     const std::size_t padding = (tensor_alignment - used_ % tensor_alignment) % tensor_alignment;
     (void)take(padding);
     std::byte* data = take(bytes);
     const auto options = at::TensorOptions().dtype(dtype);
     if (lease_) {
       return at::from_blob(
-          data, sizes, strides, [lease = lease_](void*) {}, options);
+          data, shape, strides, [lease = lease_](void*) {}, options);
     }
-    at::Tensor copy = at::empty_strided(sizes, strides, options);
+    at::Tensor copy = at::empty_strided(shape, strides, options);
     if (bytes != 0) std::memcpy(copy.data_ptr(), data, bytes);
     return copy;
+  }
+
+  /// A tensor that is made of others; `get<Tag>` has told that there is one.
+  at::Tensor nested_strided() {
+    if (get<Tag>() != Tag::Tensor) fail("a part of a tensor that is no tensor");
+    return strided();
+  }
+
+  at::Tensor quantized_per_tensor() {
+    const auto scale = get<double>();
+    const auto zero_point = get<std::int64_t>();
+    const auto order = permutation();
+    const at::Tensor integers = nested_strided();
+    if (static_cast<std::size_t>(integers.dim()) != order.size()) fail("a quantized tensor of two ranks");
+    std::vector<std::int64_t> back(order.size());
+    for (std::size_t i = 0; i < order.size(); ++i)
+      back[static_cast<std::size_t>(order[i])] = static_cast<std::int64_t>(i);
+    return at::_make_per_tensor_quantized_tensor(integers, scale, zero_point).permute(back);
+  }
+
+  at::Tensor quantized_per_channel() {
+    const auto axis = get<std::int64_t>();
+    const at::Tensor scales = nested_strided();
+    const at::Tensor zero_points = nested_strided();
+    const at::Tensor integers = nested_strided();
+    if (axis < 0 || axis >= integers.dim() || scales.numel() != integers.size(axis) ||
+        zero_points.numel() != integers.size(axis)) {
+      fail("a quantized tensor whose channels do not match");
+    }
+    return at::_make_per_channel_quantized_tensor(integers, scales, zero_points, axis);
+  }
+
+  // LibTorch's constructors check that the indices lie inside.
+  at::Tensor sparse_coordinates() {
+    const auto shape = sizes(get<std::uint64_t>());
+    const bool coalesced = get<std::uint8_t>() != 0;
+    const at::Tensor indices = nested_strided();
+    const at::Tensor values = nested_strided();
+    return at::sparse_coo_tensor(indices, values, shape)._coalesced_(coalesced);
+  }
+
+  at::Tensor sparse_compressed() {
+    const auto shape = sizes(get<std::uint64_t>());
+    const auto layout = static_cast<at::Layout>(get<std::int8_t>());
+    const at::Tensor compressed = nested_strided();
+    const at::Tensor plain = nested_strided();
+    const at::Tensor values = nested_strided();
+    return at::sparse_compressed_tensor(compressed, plain, values, shape, values.options().layout(layout));
   }
 
   [[noreturn]] static void fail(const char* what) {
@@ -209,6 +366,19 @@ class Reader {
   }
 
  private:
+  std::vector<std::int64_t> permutation() {
+    auto order = sizes(get<std::uint64_t>());
+    std::vector<bool> seen(order.size());
+    for (const std::int64_t dimension : order) {
+      if (dimension < 0 || dimension >= static_cast<std::int64_t>(order.size()) ||
+          seen[static_cast<std::size_t>(dimension)]) {
+        fail("an order of dimensions that is none");
+      }
+      seen[static_cast<std::size_t>(dimension)] = true;
+    }
+    return order;
+  }
+
   std::byte* take(std::uint64_t count) {
     if (count > message_.size() - used_) fail("less than it announces");
     std::byte* at = message_.data() + used_;
@@ -229,12 +399,14 @@ class Reader {
         fail("a tensor of impossible size");
       }
     }
-    // What was sent is dense: as many elements as places, or it would show more than it holds.
+    // An expanded tensor shows more than it holds; no machine could ever copy more than this.
+    constexpr std::int64_t most_elements = std::int64_t{1} << 40;
     std::int64_t elements = 1;
     for (const std::int64_t size : sizes) {
-      if (__builtin_mul_overflow(elements, size, &elements)) fail("a tensor of impossible size");
+      if (__builtin_mul_overflow(elements, size, &elements) || elements > most_elements) {
+        fail("a tensor of impossible size");
+      }
     }
-    if (elements != last + 1) fail("a tensor that is not dense");
     std::size_t bytes = 0;
     if (__builtin_mul_overflow(static_cast<std::size_t>(last) + 1, element, &bytes))
       fail("a tensor of impossible size");
@@ -246,31 +418,28 @@ class Reader {
   std::size_t used_ = 0;
 };
 
-/// The type that `annotation_str` wrote. The parser costs more than a small message: the usual types go past it.
-c10::TypePtr read_type(Reader& in) {
-  constexpr std::size_t longest = 512;  // The parser recurses: a hostile text must not overflow the stack.
-  const std::string text = in.text();
-  if (text == "int") return c10::IntType::get();
-  if (text == "float") return c10::FloatType::get();
-  if (text == "bool") return c10::BoolType::get();
-  if (text == "str") return c10::StringType::get();
-  if (text == "Tensor") return c10::TensorType::get();
-  if (text.size() > longest) Reader::fail("a type that is too long");
-  return torch::jit::ScriptTypeParser().parseType(text);
-}
-
 c10::IValue read_value(Reader& in, int depth) {
   if (depth > max_depth) Reader::fail("values nested too deeply");
   switch (in.get<Tag>()) {
     case Tag::None: return {};
-    case Tag::Tensor: return in.tensor();
     case Tag::Undefined: return at::Tensor();
+    case Tag::Tensor: return in.strided();
+    case Tag::Mkldnn: return in.nested_strided().to_mkldnn();
+    case Tag::QuantizedPerTensor: return in.quantized_per_tensor();
+    case Tag::QuantizedPerChannel: return in.quantized_per_channel();
+    case Tag::SparseCoordinates: return in.sparse_coordinates();
+    case Tag::SparseCompressed: return in.sparse_compressed();
     case Tag::Int: return in.get<std::int64_t>();
     case Tag::Double: return in.get<double>();
+    case Tag::Complex: {
+      const auto real = in.get<double>();
+      return c10::complex<double>(real, in.get<double>());
+    }
     case Tag::Bool: return in.get<std::uint8_t>() != 0;
     case Tag::String: return in.text();
+    case Tag::Device: return at::Device(in.text());
     case Tag::List: {
-      c10::impl::GenericList list(read_type(in));
+      c10::impl::GenericList list(c10::AnyType::get());
       for (std::uint64_t left = in.count(); left > 0; --left) list.push_back(read_value(in, depth + 1));
       return list;
     }
@@ -280,11 +449,10 @@ c10::IValue read_value(Reader& in, int depth) {
       return c10::ivalue::Tuple::create(std::move(elements));
     }
     case Tag::Dict: {
-      const auto key_type = read_type(in);
-      c10::impl::GenericDict dict(key_type, read_type(in));
+      c10::impl::GenericDict dict(c10::AnyType::get(), c10::AnyType::get());
       for (std::uint64_t left = in.count(); left > 0; --left) {
-        c10::IValue key = read_value(in, depth + 1);
-        dict.insert(std::move(key), read_value(in, depth + 1));
+        c10::IValue key = read_value(in, depth + 1);  // A key that LibTorch cannot hash throws.
+        dict.insert_or_assign(std::move(key), read_value(in, depth + 1));
       }
       return dict;
     }

@@ -21,6 +21,7 @@ json::object layer_to_json(const Layer& layer, double time_us) {
           {"weight_bytes", layer.weights.count},
           {"output_bytes", layer.output.count},
           {"random", layer.random},
+          {"stateful", layer.stateful},
           {"time_us", time_us}};
 }
 
@@ -43,6 +44,7 @@ void read_layer(const detail::JsonReader& reader, Profile& profile) {
   reader.read("weight_bytes", layer.weights);
   reader.read("output_bytes", layer.output);
   reader.read("random", layer.random);
+  reader.read_if_present("stateful", layer.stateful);
   reader.read("time_us", profile.layer_us.emplace_back());
 }
 

@@ -54,7 +54,7 @@ class Opening {
     auto graph = model_.layer_graph(example_);
     if (!graph) return graph.error();
     graph_ = std::move(*graph);
-    auto reference = make_reference_executor(model_.unsplit());
+    auto reference = model_.reference_executor();
     if (!reference) return reference.error();
     auto inputs = model_.check_inputs(example_);
     if (!inputs) return inputs.error();

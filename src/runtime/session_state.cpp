@@ -41,7 +41,7 @@ bool visits(const Route& route, std::size_t worker) {
 }
 
 /// What a worker's message says.
-Result<Value> read_result(const ipc::EdgeConsumer::Message& message) {
+Result<Value> read_result(const ipc::EdgeConsumer::Message& message, const Model& model) {
   if (message.descriptor().kind == ipc::MessageKind::error) {
     const auto text = message.payload();
     return parse_error(std::string(reinterpret_cast<const char*>(text.data()), text.size()));
@@ -49,7 +49,7 @@ Result<Value> read_result(const ipc::EdgeConsumer::Message& message) {
   auto values = decode_copy(message.payload());
   if (!values) return values.error();
   if (values->size() != 1) return Error{Errc::ProtocolViolation, "a result is not one value"};
-  return std::move(values->front());
+  return model.check_answer(values->front());
 }
 
 }  // namespace
@@ -219,7 +219,7 @@ std::vector<SessionState::Finished> SessionState::take_results() {
       auto& message = *received;
       if (!message) break;
       const std::uint64_t request = message->descriptor().request_id;
-      auto result = read_result(*message);
+      auto result = read_result(*message, parts_.model);
       message.reset();  // The slot is free before its request ends: no worker ever waits for one.
       finished.push_back({request, static_cast<std::uint8_t>(id), std::move(result)});
     }

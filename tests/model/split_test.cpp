@@ -17,7 +17,7 @@ using namespace amp4ec::test;
 namespace {
 
 Value run_whole(const Model& model, const Values& inputs) {
-  return make_reference_executor(model.unsplit()).value()->run(model.check_inputs(inputs).value()).value().front();
+  return model.reference_executor().value()->run(model.check_inputs(inputs).value()).value().front();
 }
 
 /// Values as the next worker sees them: bytes in a slot, computed on where they are. What shared memory shares it no

@@ -47,7 +47,7 @@ inline Plan plan_of(std::vector<Pipeline> pipelines) {
 
 /// What the unsplit module answers.
 inline Value whole_answer(const Model& model, const Values& inputs) {
-  return make_reference_executor(model.unsplit()).value()->run(inputs).value().front();
+  return model.reference_executor().value()->run(inputs).value().front();
 }
 
 /// Groups of this process that exist now, in any hierarchy.

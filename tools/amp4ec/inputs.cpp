@@ -37,11 +37,31 @@ Values make_random(const std::vector<InputSpec>& specs, at::Generator& generator
   return values;
 }
 
+/// The same structure with other numbers in its tensors.
+c10::IValue vary(const c10::IValue& value, at::Generator& generator) {
+  if (value.isTensor()) return vary(value.toTensor(), generator);
+  if (value.isTuple()) {
+    std::vector<c10::IValue> elements;
+    for (const c10::IValue& element : value.toTupleRef().elements()) elements.push_back(vary(element, generator));
+    return c10::ivalue::Tuple::create(std::move(elements));
+  }
+  if (value.isList()) {
+    c10::impl::GenericList list(value.toList().elementType());
+    for (const c10::IValue& element : value.toListRef()) list.push_back(vary(element, generator));
+    return list;
+  }
+  if (value.isGenericDict()) {
+    const auto given = value.toGenericDict();
+    c10::impl::GenericDict dict(given.keyType(), given.valueType());
+    for (const auto& entry : given) dict.insert(entry.key(), vary(entry.value(), generator));
+    return dict;
+  }
+  return value;
+}
+
 Values vary_all(const Values& values, at::Generator& generator) {
   Values varied;
-  for (const Value& value : values) {
-    varied.push_back(value.is_tensor() ? Value(vary(value.tensor(), generator)) : value);
-  }
+  for (const Value& value : values) varied.emplace_back(vary(value.ivalue(), generator));
   return varied;
 }
 

@@ -26,7 +26,7 @@ Result<References> make_references(const Subject& subject, std::size_t count) {
     references.inputs.push_back(std::move(*checked));
   }
   if (subject.random_layer()) return references;
-  auto executor = make_reference_executor(subject.model.unsplit());
+  auto executor = subject.model.reference_executor();
   if (!executor) return executor.error();
   for (const Values& input : references.inputs) {
     auto answer = (*executor)->run(input);

@@ -3,6 +3,7 @@
 
 #include <amp4ec/core/error.hpp>
 #include <amp4ec/model/segment.hpp>
+#include <amp4ec/model/segment_executor.hpp>
 #include <amp4ec/model/value.hpp>
 #include <amp4ec/plan/layer_graph.hpp>
 
@@ -42,7 +43,19 @@ class Model {
   /// Checks number and types of the inputs against `forward`, and fills in its default arguments. @error InputMismatch.
   [[nodiscard]] Result<Values> check_inputs(const Values& inputs) const;
 
-  /// The module as it was given, in evaluation mode: the reference for every answer.
+  /// Gives an answer that came from elsewhere the type that `forward` declares: messages carry lists without element
+  /// types and named tuples without names. @error ProtocolViolation when it cannot have that type.
+  [[nodiscard]] Result<Value> check_answer(const Value& answer) const;
+
+  /// True when the model keeps something from call to call. One segment owns each piece of that; it is never
+  /// replicated.
+  [[nodiscard]] bool has_state() const noexcept;
+
+  /// An executor for the unsplit module, which begins with the state that the model was loaded with: what every split
+  /// answer is compared with.
+  [[nodiscard]] Result<std::unique_ptr<SegmentExecutor>> reference_executor() const;
+
+  /// The module as it was given, in evaluation mode.
   [[nodiscard]] const torch::jit::Module& unsplit() const noexcept;
 
  private:

@@ -41,8 +41,10 @@ class SegmentExecutor {
 [[nodiscard]] Result<std::unique_ptr<SegmentExecutor>> make_executor(std::span<const std::byte> archive,
                                                                      std::size_t outputs, Form form);
 
-/// An executor for the unsplit module as it was given: what every split answer is compared with.
+namespace detail {
+/// An executor for a whole module as it was given; it shares the module's weights and state.
 [[nodiscard]] Result<std::unique_ptr<SegmentExecutor>> make_reference_executor(const torch::jit::Module& module);
+}  // namespace detail
 
 /// Turns the TensorExpr fuser off for the whole process: it compiles for seconds in the second call and gains nothing
 /// that optimize_for_inference does not. A choice for processes that amp4ec owns (workers, the command), not for hosts.

@@ -11,12 +11,13 @@ namespace amp4ec {
 
 /// The smallest unit that a cut may separate: one operator of the lowered model, in execution order.
 struct Layer {
-  std::string name;     ///< Module path and operator, e.g. "features.3.conv.0.0/aten::conv2d".
-  std::string op;       ///< The operator, e.g. "aten::conv2d".
-  double flops = 0;     ///< Multiply-accumulates times two for one run of the example; 0 where not known.
-  Bytes weights;        ///< Constants that this operator reads. A constant that several layers read counts in each.
-  Bytes output;         ///< Bytes that the operator wrote in one run of the example.
-  bool random = false;  ///< The operator draws random numbers: its output cannot be compared or cached.
+  std::string name;       ///< Module path and operator, e.g. "features.3.conv.0.0/aten::conv2d".
+  std::string op;         ///< The operator, e.g. "aten::conv2d".
+  double flops = 0;       ///< Multiply-accumulates times two for one run of the example; 0 where not known.
+  Bytes weights;          ///< Constants that this operator reads. A constant that several layers read counts in each.
+  Bytes output;           ///< Bytes that the operator wrote in one run of the example.
+  bool random = false;    ///< The operator draws random numbers: its output cannot be compared or cached.
+  bool stateful = false;  ///< It reads or writes what the model keeps from call to call: one worker owns that.
 
   bool operator==(const Layer&) const = default;
 };

@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/cut_rules.hpp"
+
+#include "model/state.hpp"
+#include "model/typed_value.hpp"
+
+#include <fmt/format.h>
+
+#include <torch/csrc/jit/ir/alias_analysis.h>
+
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <set>
+
+namespace amp4ec::detail {
+
+namespace jit = torch::jit;
+
+namespace {
+
+/// Layers first..last have to stay together.
+void keep_together(Lowered& lowered, std::ptrdiff_t first, std::ptrdiff_t last, const std::string& reason) {
+  const auto end = static_cast<std::ptrdiff_t>(lowered.refused.size());
+  for (std::ptrdiff_t cut = std::max<std::ptrdiff_t>(first, 0); cut < std::min(last, end); ++cut) {
+    std::string& slot = lowered.refused[static_cast<std::size_t>(cut)];
+    if (slot.empty()) slot = reason;
+  }
+}
+
+/// Operators that may return an argument itself although their schemas promise a new tensor.
+bool returns_argument_undeclared(const jit::Node* node) {
+  static const std::set<c10::Symbol> operators = [] {
+    std::set<c10::Symbol> symbols;
+    for (const char* name :
+         {"aten::dropout", "aten::alpha_dropout", "aten::feature_dropout", "aten::feature_alpha_dropout",
+          "aten::type_as", "aten::atleast_1d", "aten::atleast_2d", "aten::atleast_3d", "aten::broadcast_tensors",
+          "aten::unsafe_chunk", "aten::unsafe_split", "aten::unsafe_split_with_sizes", "aten::_unsafe_view",
+          "aten::meshgrid", "aten::cartesian_prod", "aten::conj_physical", "aten::real", "aten::pin_memory"}) {
+      symbols.insert(c10::Symbol::fromQualString(name));
+    }
+    return symbols;
+  }();
+  return operators.count(node->kind()) != 0;
+}
+
+/// Operators whose result depends on the storage behind a tensor, not only on its elements.
+bool reads_storage(const jit::Node* node) {
+  static const std::set<c10::Symbol> operators = [] {
+    std::set<c10::Symbol> symbols;
+    for (const char* name :
+         {"aten::as_strided", "aten::as_strided_", "aten::storage_offset", "aten::set_", "aten::is_set_to",
+          "aten::data_ptr", "aten::resize_", "aten::resize_as_", "aten::_reshape_alias", "aten::is_pinned"}) {
+      symbols.insert(c10::Symbol::fromQualString(name));
+    }
+    return symbols;
+  }();
+  return operators.count(node->kind()) != 0;
+}
+
+template <class Visit>
+void for_each_node(jit::Block& block, const Visit& visit) {
+  for (jit::Node* node : block.nodes()) {
+    visit(node);
+    for (jit::Block* inner : node->blocks()) for_each_node(*inner, visit);
+  }
+}
+
+template <class Visit>
+void for_each_node_of(jit::Node* layer, const Visit& visit) {
+  visit(layer);
+  for (jit::Block* block : layer->blocks()) for_each_node(*block, visit);
+}
+
+/// What may share memory with what, among the values that can cross a cut.
+class Sharing {
+ public:
+  explicit Sharing(const Lowered& lowered) : aliases_(lowered.graph) {
+    for_each_node(*lowered.graph->block(), [&](jit::Node* node) {
+      if (returns_argument_undeclared(node)) undeclared_.push_back(node);
+    });
+    jit::ValueSet undeclared;
+    for (const jit::Node* node : undeclared_) {
+      undeclared.insert(node->inputs().begin(), node->inputs().end());
+      undeclared.insert(node->outputs().begin(), node->outputs().end());
+    }
+    for (const LiveRange& range : lowered.ranges) {
+      if (is_mutable(range.value)) candidates_.push_back(range);
+    }
+    for (const LiveRange& range : candidates_) maybe_written_.insert(range.value);
+    maybe_written_.insert(undeclared.begin(), undeclared.end());
+  }
+
+  /// A value that shares memory with what a layer writes.
+  struct Shared {
+    LiveRange range;
+    bool inside = false;  ///< It is written inside the value: an element of a list, say.
+  };
+
+  [[nodiscard]] std::vector<Shared> written_by(jit::Node* layer) const {
+    std::vector<Shared> shared;
+    if (!aliases_.writesToAlias(layer, maybe_written_) && !writes_unseen(layer)) return shared;
+    const std::vector<jit::Value*> targets = targets_of(layer);
+    for (const LiveRange& range : candidates_) {
+      if (any_alias(range.value, [&](jit::Value* v) { return aliases_.writesToAlias(layer, {v}); })) {
+        shared.push_back({range, false});
+      } else if (any_alias(range.value, [&](jit::Value* v) { return may_hold(v, targets); })) {
+        shared.push_back({range, true});
+      }
+    }
+    return shared;
+  }
+
+  /// True when a layer writes to memory of any of these values.
+  [[nodiscard]] bool writes_any(jit::Node* layer, const jit::ValueSet& values) const {
+    return !values.empty() && aliases_.writesToAlias(layer, values);
+  }
+
+  /// The first layer that defines something which may share memory with `value`.
+  [[nodiscard]] std::ptrdiff_t first_sharing(jit::Value* value, std::ptrdiff_t layer) const {
+    std::ptrdiff_t first = layer;
+    for (const LiveRange& range : candidates_) {
+      if (range.value == value || may_hold(range.value, {value})) first = std::min(first, range.defined);
+    }
+    return first;
+  }
+
+ private:
+  static bool is_mutable(const jit::Value* value) {
+    switch (value->type()->kind()) {
+      case c10::TypeKind::IntType:
+      case c10::TypeKind::FloatType:
+      case c10::TypeKind::ComplexType:
+      case c10::TypeKind::NumberType:
+      case c10::TypeKind::BoolType:
+      case c10::TypeKind::StringType:
+      case c10::TypeKind::DeviceObjType:
+      case c10::TypeKind::NoneType: return false;
+      default: return true;
+    }
+  }
+
+  /// Arguments that a layer, or a node inside it, writes according to its schema.
+  static std::vector<jit::Value*> targets_of(jit::Node* layer) {
+    std::vector<jit::Value*> targets;
+    for_each_node_of(layer, [&](jit::Node* node) {
+      const auto* schema = node->maybeSchema();
+      for (std::size_t i = 0; schema != nullptr && i < node->inputs().size() && i < schema->arguments().size(); ++i) {
+        const auto* alias = schema->arguments()[i].alias_info();
+        if (alias != nullptr && alias->isWrite()) targets.push_back(node->input(i));
+      }
+      if (node->kind() == c10::prim::SetAttr) targets.push_back(node->input(0));
+    });
+    return targets;
+  }
+
+  static bool writes_unseen(jit::Node* layer) { return !targets_of(layer).empty(); }
+
+  /// Can something of this type be, or sit inside, a value of that type?
+  static bool can_hold(const c10::TypePtr& holder, const c10::TypePtr& held) {
+    if (holder->kind() == held->kind()) return true;
+    const auto inside = holder->containedTypes();
+    const bool opaque = inside.empty() && holder->kind() != c10::TypeKind::TensorType;  // A class, Any, ...
+    return opaque || std::any_of(inside.begin(), inside.end(), [&](const auto& type) { return can_hold(type, held); });
+  }
+
+  bool may_hold(jit::Value* value, const std::vector<jit::Value*>& targets) const {
+    // What two lists share are their elements; writing to one list does not write to the other.
+    return std::any_of(targets.begin(), targets.end(), [&](jit::Value* target) {
+      return can_hold(value->type(), target->type()) && aliases_.mayContainAlias(value, target);
+    });
+  }
+
+  /// A value, and those that undeclared aliases tie it to, on either side of an operator.
+  template <class Test>
+  bool any_alias(jit::Value* value, const Test& test) const {
+    if (test(value)) return true;
+    return std::any_of(undeclared_.begin(), undeclared_.end(), [&](jit::Node* node) {
+      const auto shares = [&](jit::Value* other) { return other == value || aliases_.mayContainAlias(other, value); };
+      const bool near = std::any_of(node->inputs().begin(), node->inputs().end(), shares) ||
+                        std::any_of(node->outputs().begin(), node->outputs().end(), shares);
+      return near && (std::any_of(node->inputs().begin(), node->inputs().end(), test) ||
+                      std::any_of(node->outputs().begin(), node->outputs().end(), test));
+    });
+  }
+
+  jit::AliasDb aliases_;
+  std::vector<jit::Node*> undeclared_;
+  std::vector<LiveRange> candidates_;  // values that something could write
+  jit::ValueSet maybe_written_;
+};
+
+std::string describe_writer(const Lowered& lowered, std::ptrdiff_t layer) {
+  return fmt::format("alias crosses: {} (layer {}) writes memory that would be parted",
+                     lowered.layers[static_cast<std::size_t>(layer)]->kind().toQualString(), layer);
+}
+
+// A copy of a value may be written as the value itself, as long as nobody else looks at that memory. So of what shares
+// the memory that a layer writes, only one value may cross a cut before that layer.
+void refuse_parted_aliases(Lowered& lowered, const std::vector<Sharing::Shared>& shared, std::ptrdiff_t layer) {
+  // How many of them cross the cut after each layer, as differences from one to the next; two for one that may share
+  // with itself.
+  std::vector<int> crossing(static_cast<std::size_t>(layer) + 1);
+  for (const auto& [range, inside] : shared) {
+    if (range.defined >= layer) continue;
+    const auto from = static_cast<std::size_t>(std::max<std::ptrdiff_t>(range.defined, 0));
+    crossing[from] += inside ? 2 : 1;
+    if (range.last_use < layer)
+      crossing[static_cast<std::size_t>(std::max<std::ptrdiff_t>(range.last_use, 0))] -= inside ? 2 : 1;
+  }
+  int count = 0;
+  for (std::ptrdiff_t cut = 0; cut < layer; ++cut) {
+    count += crossing[static_cast<std::size_t>(cut)];
+    if (count >= 2) keep_together(lowered, cut, cut + 1, describe_writer(lowered, layer));
+  }
+}
+
+/// True for what an optimiser may compute once and for all: [], zeros(4), and what follows from those alone.
+bool may_be_folded(jit::Value* value) {
+  jit::Node* node = value->node();
+  if (node->kind() == c10::prim::Constant) return true;
+  if (node->kind() == c10::prim::Param || !node->blocks().empty() || node->hasSideEffects()) return false;
+  if (node->isNondeterministic() || node->kind() == c10::prim::GetAttr) return false;
+  return std::all_of(node->inputs().begin(), node->inputs().end(), may_be_folded);
+}
+
+// In a segment without its first writer such a value looks like a constant. Whoever runs it would hand out the same
+// object in every call, with what the later segment wrote into it: right in the first call only.
+void refuse_parting_from_first_writer(Lowered& lowered, const std::vector<Sharing::Shared>& shared,
+                                      std::ptrdiff_t layer, std::set<const jit::Value*>& written) {
+  for (const auto& [range, inside] : shared) {
+    if (range.defined < layer && written.insert(range.value).second && may_be_folded(range.value))
+      keep_together(lowered, range.defined, layer, describe_writer(lowered, layer));
+  }
+}
+
+void refuse_shared_memory(Lowered& lowered, const Sharing& sharing) {
+  std::set<const jit::Value*> written;
+  for (std::ptrdiff_t layer = 0; layer < static_cast<std::ptrdiff_t>(lowered.layers.size()); ++layer) {
+    jit::Node* node = lowered.layers[static_cast<std::size_t>(layer)];
+    const auto shared = sharing.written_by(node);
+    refuse_parted_aliases(lowered, shared, layer);
+    refuse_parting_from_first_writer(lowered, shared, layer, written);
+    for_each_node_of(node, [&](jit::Node* inner) {
+      if (!reads_storage(inner) || inner->inputs().empty()) return;
+      keep_together(lowered, sharing.first_sharing(inner->input(0), layer), layer,
+                    fmt::format("storage crosses: {} (layer {}) looks at the storage behind its argument",
+                                inner->kind().toQualString(), layer));
+    });
+  }
+}
+
+/// First and last layer that use something.
+struct Users {
+  std::ptrdiff_t first = std::numeric_limits<std::ptrdiff_t>::max();
+  std::ptrdiff_t last = -1;
+  void add(std::ptrdiff_t layer) {
+    first = std::min(first, layer);
+    last = std::max(last, layer);
+  }
+};
+
+/// For each attribute of the state, the values that are it: what is read from it, and what is stored in it.
+std::map<std::string, jit::ValueSet> values_of_state(const Lowered& lowered) {
+  std::map<std::string, jit::ValueSet> values;
+  const jit::Value* self = lowered.graph->inputs()[0];
+  for_each_node(*lowered.graph->block(), [&](jit::Node* node) {
+    const bool get = node->kind() == c10::prim::GetAttr;
+    if ((!get && node->kind() != c10::prim::SetAttr) || node->input(0) != self) return;
+    values[node->s(c10::attr::name)].insert(get ? node->output() : node->input(1));
+  });
+  return values;
+}
+
+void refuse_shared_state(Lowered& lowered, const Sharing& sharing) {
+  const auto values = values_of_state(lowered);
+  if (values.empty()) return;
+  std::map<std::string, Users> users;
+  const jit::Value* self = lowered.graph->inputs()[0];
+  for (std::size_t layer = 0; layer < lowered.layers.size(); ++layer) {
+    const auto at = static_cast<std::ptrdiff_t>(layer);
+    for (const std::string& name : attributes_touched(lowered.layers[layer], self)) users[name].add(at);
+    for (const auto& [name, aliases] : values) {
+      if (sharing.writes_any(lowered.layers[layer], aliases)) users[name].add(at);
+    }
+  }
+  for (const auto& group : groups_that_share(lowered.state)) {
+    Users all;
+    for (const std::string& name : group) {
+      if (users.count(name) == 0) continue;
+      all.add(users[name].first);
+      all.add(users[name].last);
+    }
+    keep_together(lowered, all.first, all.last,
+                  fmt::format("state would be shared: layers {} to {} use '{}'", all.first, all.last, group.front()));
+  }
+}
+
+void refuse_open_contexts(Lowered& lowered) {
+  for (std::size_t layer = 0; layer < lowered.layers.size(); ++layer) {
+    const std::size_t last = last_of_context(lowered, layer);
+    keep_together(lowered, static_cast<std::ptrdiff_t>(layer), static_cast<std::ptrdiff_t>(last),
+                  fmt::format("context crosses: the 'with' statement of layers {} to {} is open", layer, last));
+  }
+}
+
+/// Early returns leave results of branches without a value: whatever is there is never read, and has no true type.
+bool may_be_uninitialized(const jit::Value* value) {
+  const jit::Node* node = value->node();
+  if (node->kind() == c10::prim::Uninitialized) return true;
+  const bool loop = node->kind() == c10::prim::Loop;
+  if (node->kind() != c10::prim::If && !loop) return false;
+  // A loop's body returns the condition first; its node takes the trip count and the condition first.
+  const auto in_block = [&](const jit::Block* block) {
+    return may_be_uninitialized(block->outputs().at(value->offset() + (loop ? 1 : 0)));
+  };
+  const auto blocks = node->blocks();
+  return std::any_of(blocks.begin(), blocks.end(), in_block) ||
+         (loop && may_be_uninitialized(node->inputs().at(value->offset() + 2)));
+}
+
+void refuse_travel(Lowered& lowered) {
+  for (const LiveRange& range : lowered.ranges) {
+    if (may_be_uninitialized(range.value)) {
+      keep_together(lowered, range.defined, range.last_use, "value cannot travel: an uninitialized value crosses");
+    } else if (!is_transferable(range.value->type())) {
+      keep_together(lowered, range.defined, range.last_use,
+                    fmt::format("value cannot travel: type {}", range.value->type()->annotation_str()));
+    }
+  }
+}
+
+}  // namespace
+
+std::size_t last_of_context(const Lowered& lowered, std::size_t layer) {
+  int open = 0;
+  for (std::size_t last = layer; last < lowered.layers.size(); ++last) {
+    if (lowered.layers[last]->kind() == c10::prim::Enter) ++open;
+    if (lowered.layers[last]->kind() == c10::prim::Exit) --open;
+    if (open <= 0) return last;
+  }
+  return lowered.layers.size() - 1;
+}
+
+void refuse_cuts(Lowered& lowered) {
+  const Sharing sharing(lowered);
+  refuse_shared_memory(lowered, sharing);
+  refuse_shared_state(lowered, sharing);
+  refuse_open_contexts(lowered);
+  refuse_travel(lowered);
+}
+
+}  // namespace amp4ec::detail

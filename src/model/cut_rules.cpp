@@ -72,6 +72,21 @@ void for_each_node_of(jit::Node* layer, const Visit& visit) {
   for (jit::Block* block : layer->blocks()) for_each_node(*block, visit);
 }
 
+/// False for numbers, strings and the like: nobody can write those, and they hold nothing.
+bool is_mutable(const c10::TypePtr& type) {
+  switch (type->kind()) {
+    case c10::TypeKind::IntType:
+    case c10::TypeKind::FloatType:
+    case c10::TypeKind::ComplexType:
+    case c10::TypeKind::NumberType:
+    case c10::TypeKind::BoolType:
+    case c10::TypeKind::StringType:
+    case c10::TypeKind::DeviceObjType:
+    case c10::TypeKind::NoneType: return false;
+    default: return true;
+  }
+}
+
 /// What may share memory with what, among the values that can cross a cut.
 class Sharing {
  public:
@@ -85,7 +100,7 @@ class Sharing {
       undeclared.insert(node->outputs().begin(), node->outputs().end());
     }
     for (const LiveRange& range : lowered.ranges) {
-      if (is_mutable(range.value)) candidates_.push_back(range);
+      if (is_mutable(range.value->type())) candidates_.push_back(range);
     }
     for (const LiveRange& range : candidates_) maybe_written_.insert(range.value);
     maybe_written_.insert(undeclared.begin(), undeclared.end());
@@ -120,26 +135,12 @@ class Sharing {
   [[nodiscard]] std::ptrdiff_t first_sharing(jit::Value* value, std::ptrdiff_t layer) const {
     std::ptrdiff_t first = layer;
     for (const LiveRange& range : candidates_) {
-      if (range.value == value || may_hold(range.value, {value})) first = std::min(first, range.defined);
+      if (range.value == value || aliases_.mayContainAlias(range.value, value)) first = std::min(first, range.defined);
     }
     return first;
   }
 
  private:
-  static bool is_mutable(const jit::Value* value) {
-    switch (value->type()->kind()) {
-      case c10::TypeKind::IntType:
-      case c10::TypeKind::FloatType:
-      case c10::TypeKind::ComplexType:
-      case c10::TypeKind::NumberType:
-      case c10::TypeKind::BoolType:
-      case c10::TypeKind::StringType:
-      case c10::TypeKind::DeviceObjType:
-      case c10::TypeKind::NoneType: return false;
-      default: return true;
-    }
-  }
-
   /// Arguments that a layer, or a node inside it, writes according to its schema.
   static std::vector<jit::Value*> targets_of(jit::Node* layer) {
     std::vector<jit::Value*> targets;
@@ -156,12 +157,13 @@ class Sharing {
 
   static bool writes_unseen(jit::Node* layer) { return !targets_of(layer).empty(); }
 
-  /// Can something of this type be, or sit inside, a value of that type?
+  /// Can something of this type sit inside a value of that type?
   static bool can_hold(const c10::TypePtr& holder, const c10::TypePtr& held) {
-    if (holder->kind() == held->kind()) return true;
+    if (holder->kind() == c10::TypeKind::TensorType || !is_mutable(holder)) return false;
     const auto inside = holder->containedTypes();
-    const bool opaque = inside.empty() && holder->kind() != c10::TypeKind::TensorType;  // A class, Any, ...
-    return opaque || std::any_of(inside.begin(), inside.end(), [&](const auto& type) { return can_hold(type, held); });
+    if (inside.empty()) return true;  // A class, Any: nobody knows.
+    return std::any_of(inside.begin(), inside.end(),
+                       [&](const c10::TypePtr& type) { return type->kind() == held->kind() || can_hold(type, held); });
   }
 
   bool may_hold(jit::Value* value, const std::vector<jit::Value*>& targets) const {

@@ -88,24 +88,31 @@ std::string layer_name(jit::Node* node) {
   return path.empty() ? op : path + "/" + op;
 }
 
-/// Recurrent layers and attention drop out between their own steps, which LibTorch does not count as chance.
-bool drops_out(const jit::Node* node) {
+/// Whether an operator has an argument that says how often to drop out, and the answer is: never.
+enum class Dropout { None, Never, Sometimes };
+
+/// Recurrent layers and attention drop out between their own steps, which LibTorch does not count as chance; a dropout
+/// at rate 0 it does.
+Dropout dropout_of(const jit::Node* node) {
   const auto* schema = node->maybeSchema();
-  if (schema == nullptr) return false;
-  const auto constant = [&](std::string_view name) -> std::optional<c10::IValue> {
-    for (std::size_t i = 0; i < node->inputs().size() && i < schema->arguments().size(); ++i) {
-      if (schema->arguments()[i].name() == name) return jit::toIValue(node->input(i)).value_or(c10::IValue());
-    }
-    return std::nullopt;
-  };
-  const auto rate = constant("dropout") ? constant("dropout") : constant("dropout_p");
-  if (!rate || (rate->isDouble() && rate->toDouble() == 0)) return false;
-  const auto train = constant("train");
-  return !train || !train->isBool() || train->toBool();
+  if (schema == nullptr) return Dropout::None;
+  const bool own = std::string_view(node->kind().toUnqualString()).find("dropout") != std::string_view::npos;
+  std::optional<c10::IValue> rate;
+  std::optional<c10::IValue> train;
+  for (std::size_t i = 0; i < node->inputs().size() && i < schema->arguments().size(); ++i) {
+    const std::string& name = schema->arguments()[i].name();
+    const auto value = jit::toIValue(node->input(i)).value_or(c10::IValue());  // None when it is no constant.
+    if (name == "dropout" || name == "dropout_p" || (own && name == "p")) rate = value;
+    if (name == "train") train = value;
+  }
+  if (!rate) return Dropout::None;
+  const bool never = (rate->isDouble() && rate->toDouble() == 0) || (train && train->isBool() && !train->toBool());
+  return never ? Dropout::Never : Dropout::Sometimes;
 }
 
 bool draws_random_numbers(jit::Node* node) {
-  if (node->isNondeterministic() || drops_out(node)) return true;
+  const Dropout dropout = dropout_of(node);
+  if (dropout == Dropout::Sometimes || (dropout == Dropout::None && node->isNondeterministic())) return true;
   const auto blocks = node->blocks();
   return std::any_of(blocks.begin(), blocks.end(), [](jit::Block* block) {
     auto nodes = block->nodes();

@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <set>
 #include <string_view>
 
 namespace amp4ec::detail {
@@ -76,6 +77,35 @@ void replace_uninitialized(jit::Graph& graph, jit::Block& block) {
   }
 }
 
+// Containers and buffers are often made long before anybody fills them. Moved to their first user they are in nobody's
+// way: parted from their first writer they could not be cut off.
+void sink_constructors(jit::Graph& graph) {
+  static const std::set<c10::Symbol> makers{c10::prim::DictConstruct,
+                                            c10::prim::ListConstruct,
+                                            c10::Symbol::fromQualString("aten::dict"),
+                                            c10::Symbol::fromQualString("aten::zeros"),
+                                            c10::Symbol::fromQualString("aten::ones"),
+                                            c10::Symbol::fromQualString("aten::empty"),
+                                            c10::Symbol::fromQualString("aten::full")};
+  const auto made_of_constants = [](const jit::Node* node) {
+    return makers.count(node->kind()) != 0 &&
+           std::all_of(node->inputs().begin(), node->inputs().end(),
+                       [](const jit::Value* input) { return input->node()->kind() == c10::prim::Constant; });
+  };
+  std::vector<jit::Node*> containers;
+  for (jit::Node* node : graph.nodes()) {
+    if (made_of_constants(node) && node->output()->hasUses()) containers.push_back(node);
+  }
+  for (jit::Node* container : containers) {
+    const jit::Node* first = nullptr;
+    for (const jit::Use& use : container->output()->uses()) {
+      const jit::Node* user = top_level_owner(use.user);
+      if (first == nullptr || user->isBefore(first)) first = user;
+    }
+    container->moveBefore(const_cast<jit::Node*>(first));  // The graph is ours to change; owners are found as const.
+  }
+}
+
 void find_ranges(Lowered& lowered) {
   std::unordered_map<const jit::Node*, std::ptrdiff_t> positions;
   const auto end = static_cast<std::ptrdiff_t>(lowered.layers.size());
@@ -100,6 +130,7 @@ void find_ranges(Lowered& lowered) {
 
 std::string first_line(const std::exception& exception) {
   std::string_view text = exception.what();
+  text.remove_prefix(std::min(text.find_first_not_of("\n "), text.size()));
   // TorchScript errors lead with a header and a trace of source lines; the sentence stands after "RuntimeError: ".
   if (const auto at = text.rfind("Error: "); text.starts_with("The following operation failed") && at != text.npos) {
     text.remove_prefix(at + 7);
@@ -178,6 +209,7 @@ Result<Lowered> lower(const jit::Module& module) try {
   jit::ConstantPropagation(lowered.graph);
   jit::EliminateDeadCode(lowered.graph);
   jit::EraseShapeInformation(lowered.graph);
+  sink_constructors(*lowered.graph);
 
   for (jit::Node* node : lowered.graph->nodes()) {
     if (node->kind() != c10::prim::Constant) lowered.layers.push_back(node);

@@ -16,6 +16,8 @@ namespace amp4ec::detail {
 //
 // op        fields                              descriptors                     answer
 // load      outputs, form                       archive, counters, doorbell     version, base_bytes, load_us
+// operators library                             -                               -
+// probe     file, memory_bytes, timeout_ms      model[, example]                -
 // connect   direction "in"|"out", peer          edge, the peer's doorbell       -
 // measure   warm, runs, seconds                 inputs[, room for the outputs]  runs, seconds, median_us, p99_us,
 // spread

@@ -162,8 +162,12 @@ Result<WorkerProcess> RuntimeState::start_worker(Node* node, std::optional<cgrou
     if (!made) return made.error();
     group.emplace(std::move(*made));
   }
-  return WorkerProcess::start(worker_executable_, node == nullptr ? 1 : threads_for(node->spec.cpus),
-                              [&](pid_t pid) -> Result<void> { return held ? group->attach(pid) : Result<void>(); });
+  auto worker =
+      WorkerProcess::start(worker_executable_, node == nullptr ? 1 : threads_for(node->spec.cpus),
+                           [&](pid_t pid) -> Result<void> { return held ? group->attach(pid) : Result<void>(); });
+  if (!worker) return worker;
+  if (auto known = teach_operators(*worker); !known) return known.error();
+  return worker;
 }
 
 }  // namespace amp4ec::detail

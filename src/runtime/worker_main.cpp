@@ -3,6 +3,7 @@
 
 #include "model/wire.hpp"
 #include "runtime/control_protocol.hpp"
+#include "runtime/probe_child.hpp"
 #include "runtime/worker_process.hpp"
 
 #include <amp4ec/ipc/clock.hpp>
@@ -13,6 +14,7 @@
 #include <amp4ec/ipc/memory_file.hpp>
 #include <amp4ec/ipc/wait_until.hpp>
 #include <amp4ec/ipc/worker_counters.hpp>
+#include <amp4ec/model/operator_library.hpp>
 #include <amp4ec/model/segment_executor.hpp>
 
 #include <fmt/format.h>
@@ -84,10 +86,28 @@ class Worker {
     if (failed || !request.is_object()) return Error{Errc::ProtocolViolation, "the request is not a JSON object"};
     const auto& object = request.get_object();
     const std::string_view op = text(object, "op");
+    if (op == "operators" && message.fds.empty()) return load_operators(object);
+    if (op == "probe" && (message.fds.size() == 1 || message.fds.size() == 2)) return probe(object, message.fds);
     if (op == "load" && message.fds.size() == 3) return load(object, message.fds);
     if (op == "connect" && message.fds.size() == 2) return connect(object, message.fds);
     if (op == "measure" && (message.fds.size() == 1 || message.fds.size() == 2)) return measure(object, message.fds);
     return Error{Errc::ProtocolViolation, fmt::format("no operation '{}' with {} descriptors", op, message.fds.size())};
+  }
+
+  static Result<json::object> load_operators(const json::object& request) {
+    if (auto loaded = load_operator_library(std::string(text(request, "library"))); !loaded) return loaded.error();
+    return json::object{};
+  }
+
+  static Result<json::object> probe(const json::object& request, const std::vector<ipc::UniqueFd>& fds) {
+    detail::ProbeRequest probe;
+    probe.name = text(request, "file");
+    probe.file = fds[0].get();
+    if (fds.size() == 2) probe.example = fds[1].get();
+    probe.memory = Bytes{static_cast<std::uint64_t>(number(request, "memory_bytes"))};
+    probe.timeout = std::chrono::milliseconds(static_cast<std::int64_t>(number(request, "timeout_ms")));
+    if (auto sound = detail::probe_in_child(probe); !sound) return sound.error();
+    return json::object{};
   }
 
   Result<json::object> load(const json::object& request, std::vector<ipc::UniqueFd>& fds) {

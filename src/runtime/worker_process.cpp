@@ -3,6 +3,8 @@
 
 #include "runtime/control_protocol.hpp"
 
+#include <amp4ec/model/operator_library.hpp>
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -242,6 +244,15 @@ std::string WorkerProcess::describe_end(std::chrono::milliseconds timeout) {
   while (reaped < 0 && errno == EINTR);
   end_ = reaped == pid_ ? in_words(status) : "ended";  // Else the host's own SIGCHLD handler has reaped it.
   return end_;
+}
+
+Result<void> teach_operators(WorkerProcess& worker) {
+  constexpr std::chrono::seconds limit{60};
+  for (const fs::path& library : loaded_operator_libraries()) {
+    auto done = worker.call({{"op", "operators"}, {"library", library.string()}}, {}, limit);
+    if (!done) return done.error();
+  }
+  return {};
 }
 
 }  // namespace amp4ec::detail

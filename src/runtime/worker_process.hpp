@@ -21,6 +21,10 @@ namespace amp4ec::detail {
 /// this build installs it. @error WorkerNotFound lists where it looked.
 Result<std::filesystem::path> find_worker(const std::filesystem::path& wanted);
 
+class WorkerProcess;
+/// Makes a worker load the operator libraries that this process has loaded. Blocks until it has.
+Result<void> teach_operators(WorkerProcess& worker);
+
 /// Resident memory of a process. Zeros when it is gone.
 struct ResidentMemory {
   Bytes now;

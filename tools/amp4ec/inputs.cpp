@@ -65,6 +65,26 @@ Values vary_all(const Values& values, at::Generator& generator) {
   return varied;
 }
 
+Result<Values> read_example(const std::string& file) {
+  const auto text = read_file(file);
+  if (!text) return text.error();
+  try {
+    const c10::IValue loaded = torch::jit::pickle_load(std::vector<char>(text->begin(), text->end()));
+    Values values;
+    if (loaded.isTuple()) {
+      for (const c10::IValue& element : loaded.toTupleRef().elements()) values.emplace_back(element);
+    } else {
+      values.emplace_back(loaded);
+    }
+    return values;
+  } catch (const std::exception& exception) {
+    return Error{
+        Errc::InvalidArgument,
+        fmt::format("'{}' does not hold an example: {}; write one in Python with torch.save((tensor, ...), file)", file,
+                    first_line(exception))};
+  }
+}
+
 /// A stream of its own for each set of inputs.
 at::Generator generator_for(std::uint64_t seed, std::size_t index) {
   return at::detail::createCPUGenerator(seed * 1'000'003 + index);
@@ -81,41 +101,32 @@ Result<Inputs> Inputs::random(std::span<const std::string> specs, std::uint64_t 
     inputs.specs_.push_back(std::move(*spec));
   }
   auto generator = generator_for(seed, 0);
-  inputs.example_ = make_random(inputs.specs_, generator);
+  inputs.examples_.push_back(make_random(inputs.specs_, generator));
   return inputs;
 } catch (const std::exception& exception) {
   return Error{Errc::InvalidArgument, fmt::format("cannot make such inputs: {}", first_line(exception))};
 }
 
-Result<Inputs> Inputs::from_file(const std::filesystem::path& file, std::uint64_t seed) {
-  const auto text = read_file(file);
-  if (!text) return text.error();
-  try {
-    const c10::IValue loaded = torch::jit::pickle_load(std::vector<char>(text->begin(), text->end()));
-    Inputs inputs;
-    inputs.seed_ = seed;
-    if (loaded.isTuple()) {
-      for (const c10::IValue& element : loaded.toTupleRef().elements()) inputs.example_.emplace_back(element);
-    } else {
-      inputs.example_.emplace_back(loaded);
-    }
-    return inputs;
-  } catch (const std::exception& exception) {
-    return Error{
-        Errc::InvalidArgument,
-        fmt::format("'{}' does not hold an example: {}; write one in Python with torch.save((tensor, ...), file)",
-                    file.string(), first_line(exception))};
+Result<Inputs> Inputs::from_files(std::span<const std::string> files, std::uint64_t seed) {
+  Inputs inputs;
+  inputs.seed_ = seed;
+  for (const std::string& file : files) {
+    auto example = read_example(file);
+    if (!example) return example.error();
+    inputs.examples_.push_back(std::move(*example));
   }
+  return inputs;
 }
 
 Result<std::vector<Values>> Inputs::different(std::size_t count) const try {
   std::vector<Values> all;
   for (std::size_t i = 0; i < count; ++i) {
+    const Values& example = examples_[i % examples_.size()];
     auto generator = generator_for(seed_, i);
-    if (i == 0) {
-      all.push_back(example_);
+    if (i < examples_.size()) {
+      all.push_back(example);
     } else {
-      all.push_back(specs_.empty() ? vary_all(example_, generator) : make_random(specs_, generator));
+      all.push_back(specs_.empty() ? vary_all(example, generator) : make_random(specs_, generator));
     }
   }
   return all;

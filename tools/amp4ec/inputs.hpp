@@ -21,18 +21,21 @@ class Inputs {
  public:
   /// Random tensors: normal floats, uniform integers. @error InvalidArgument.
   static Result<Inputs> random(std::span<const std::string> specs, std::uint64_t seed);
-  /// What Python's `torch.save` wrote: a tuple of inputs, or the only one. @error FileNotFound, InvalidArgument.
-  static Result<Inputs> from_file(const std::filesystem::path& file, std::uint64_t seed);
+  /// What Python's `torch.save` wrote, in at least one file: a tuple of inputs, or the only one.
+  /// @error FileNotFound, InvalidArgument.
+  static Result<Inputs> from_files(std::span<const std::string> files, std::uint64_t seed);
 
-  [[nodiscard]] const Values& example() const noexcept { return example_; }
+  /// The first.
+  [[nodiscard]] const Values& example() const noexcept { return examples_.front(); }
 
-  /// The example and `count - 1` others. Others of a file's example: floats with noise of a tenth of their spread,
-  /// integers in another order, everything else as it is. @error Internal when LibTorch refuses.
+  /// The examples in turn, `count` in all, each different: of those from files the first round is as they are, later
+  /// ones have floats with noise of a tenth of their spread, integers in another order, everything else as it is.
+  /// @error Internal when LibTorch refuses.
   [[nodiscard]] Result<std::vector<Values>> different(std::size_t count) const;
 
  private:
-  std::vector<InputSpec> specs_;  // empty: the example came from a file
-  Values example_;
+  std::vector<InputSpec> specs_;  // empty: the examples came from files
+  std::vector<Values> examples_;
   std::uint64_t seed_ = 0;
 };
 

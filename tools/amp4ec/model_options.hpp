@@ -15,9 +15,10 @@ namespace amp4ec::cli {
 struct ModelOptions {
   std::string model;
   std::vector<std::string> inputs;
-  std::string example;
-  std::string op_library;
+  std::vector<std::string> examples;
+  std::vector<std::string> op_libraries;
   std::uint64_t seed = 0;
+  bool trusted = false;
   bool json = false;
 };
 

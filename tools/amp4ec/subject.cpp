@@ -5,6 +5,9 @@
 
 #include <fmt/format.h>
 
+#include <amp4ec/model/operator_library.hpp>
+#include <amp4ec/runtime/probe.hpp>
+
 #include <torch/csrc/jit/api/module.h>
 
 #include <algorithm>
@@ -31,7 +34,7 @@ Error no_such_model(const std::string& name) {
 }
 
 Result<Inputs> make_inputs(const ModelOptions& options) {
-  if (!options.example.empty()) return Inputs::from_file(options.example, options.seed);
+  if (!options.examples.empty()) return Inputs::from_files(options.examples, options.seed);
   if (!options.inputs.empty()) return Inputs::random(options.inputs, options.seed);
   if (const ZooEntry* entry = find_zoo_entry(options)) return Inputs::random(entry->input_specs, options.seed);
   return Error{Errc::InvalidArgument,
@@ -48,12 +51,13 @@ std::optional<std::string> Subject::random_layer() const {
   return found->name;
 }
 
-Result<Model> load_model(const ModelOptions& options) {
-  if (!options.op_library.empty()) {
-    return Error{Errc::NotSupported, "--op-library comes in a later version; leave it out"};
+Result<Model> load_model(const ModelOptions& options, const Values* example) {
+  for (const std::string& library : options.op_libraries) {
+    if (const auto loaded = load_operator_library(library); !loaded) return loaded.error();
   }
   std::error_code ignored;
-  if (std::filesystem::exists(options.model, ignored)) return Model::load(options.model);
+  if (std::filesystem::exists(options.model, ignored))
+    return options.trusted ? Model::load(options.model) : load_untrusted(options.model, example);
   if (find_zoo_entry(options) == nullptr) return no_such_model(options.model);
   const auto module = make_zoo_model(options.model, options.seed);
   if (!module) return module.error();
@@ -61,10 +65,13 @@ Result<Model> load_model(const ModelOptions& options) {
 }
 
 Result<Subject> load_subject(const ModelOptions& options) {
-  auto model = load_model(options);
-  if (!model) return model.error();
+  std::error_code ignored;
+  if (!std::filesystem::exists(options.model, ignored) && find_zoo_entry(options) == nullptr)
+    return no_such_model(options.model);
   auto inputs = make_inputs(options);
   if (!inputs) return inputs.error();
+  auto model = load_model(options, &inputs->example());
+  if (!model) return model.error();
   auto graph = model->layer_graph(inputs->example());
   if (!graph) return graph.error();
   return Subject{std::move(*model), std::move(*inputs), std::move(*graph)};

@@ -2,6 +2,7 @@
 #include <amp4ec/model/segment_executor.hpp>
 
 #include "model/lowering.hpp"
+#include "model/optimize.hpp"
 #include "model/typed_value.hpp"
 #include "model/value_copy.hpp"
 
@@ -10,7 +11,6 @@
 #include <c10/core/InferenceMode.h>
 #include <caffe2/serialize/read_adapter_interface.h>
 #include <torch/csrc/jit/ir/alias_analysis.h>
-#include <torch/csrc/jit/passes/frozen_graph_optimizations.h>
 #include <torch/csrc/jit/passes/inliner.h>
 #include <torch/csrc/jit/passes/tensorexpr_fuser.h>
 #include <torch/csrc/jit/runtime/graph_executor.h>
@@ -133,12 +133,7 @@ std::optional<std::size_t> tuple_size(std::size_t output_count) {
 std::unique_ptr<SegmentExecutor> build(jit::Module module, std::size_t outputs, Form form) {
   auto written =
       arguments_written(module);  // Before optimising, which brings operators that alias analysis does not know.
-  if (form == Form::Optimized) {
-    auto graph = module.get_method("forward").graph();
-    jit::OptimizeFrozenGraph(graph, /*optimize_numerics=*/true);
-    // A frozen module has no `training` attribute, so this optimises the graph in place and does not freeze again.
-    module = jit::optimize_for_inference(module);
-  }
+  if (form == Form::Optimized) module = detail::optimize(std::move(module));
   return std::make_unique<TorchScriptExecutor>(module, std::move(written), tuple_size(outputs));
 }
 

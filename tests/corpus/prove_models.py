@@ -15,6 +15,8 @@ import collections
 import concurrent.futures
 import contextlib
 import dataclasses
+import functools
+import importlib.util
 import json
 import os
 import pathlib
@@ -46,6 +48,13 @@ MIB = 1 << 20
 
 
 # -- What is known about models --------------------------------------------------------------------------------------
+
+
+@functools.cache
+def torchvision_operators() -> tuple[pathlib.Path, ...]:
+    """The library with torchvision's own operators (nms, roi_align), without loading torchvision."""
+    found = importlib.util.find_spec("torchvision")
+    return tuple(pathlib.Path(found.origin).parent.glob("_C.*.so")) if found and found.origin else ()
 
 
 @dataclass(frozen=True)
@@ -249,7 +258,9 @@ class Files:
 
     def arguments(self) -> list[str]:
         """What tells the model and its inputs to a verb of amp4ec."""
-        return [str(self.model)] + [word for file in self.examples() for word in ("--example", str(file))]
+        words = [str(self.model), "--trusted"]
+        words += [word for file in self.examples() for word in ("--example", str(file))]
+        return words + [word for library in torchvision_operators() for word in ("--op-library", str(library))]
 
     def weight_bytes(self) -> int:
         """The size of all tensors that the model's archive holds."""

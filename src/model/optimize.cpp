@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/optimize.hpp"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/ir/ir.h>
+#include <torch/csrc/jit/passes/frozen_graph_optimizations.h>
+
+#include <set>
+#include <string_view>
+#include <vector>
+
+namespace amp4ec::detail {
+
+namespace jit = torch::jit;
+
+namespace {
+
+using c10::Symbol;
+
+// oneDNN keeps channels in blocks of up to 16 and pads the last block. LibTorch runs four operators (hardswish,
+// hardsigmoid, hardtanh, which relu6 becomes, and clamp) over the first so many numbers of that memory as the tensor
+// has elements, padding included: with padding the last images of a batch are wrong. Seen in LibTorch 1.13.1: a
+// convolution to 9 channels, relu6, batch of 3.
+constexpr std::int64_t channel_block = 16;
+
+bool is_elementwise_over_memory(const jit::Node* node) {
+  const std::string_view name = node->kind().toQualString();
+  for (const std::string_view op :
+       {"prim::MKLDNNHardSwish", "prim::MKLDNNHardSigmoid", "prim::MKLDNNHardTanh", "prim::MKLDNNClamp"}) {
+    if (name.substr(0, op.size()) == op && name.size() <= op.size() + 1) return true;  // With "_" when in place.
+  }
+  return false;
+}
+
+bool keeps_channels(const jit::Node* node) {
+  static const std::set<std::string_view> operators{"relu",      "relu_",      "sigmoid",    "sigmoid_",
+                                                    "dropout",   "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d",
+                                                    "max_pool3d"};
+  return is_elementwise_over_memory(node) || operators.count(node->kind().toUnqualString()) != 0;
+}
+
+/// True when oneDNN surely has nothing to pad: the channels come from a convolution to whole blocks of them.
+bool has_whole_blocks(const jit::Value* value) {
+  const jit::Node* node = value->node();
+  while (keeps_channels(node)) node = node->input(0)->node();
+  if (node->kind() != Symbol::fromQualString("prim::mkldnn_convolution")) return false;
+  const jit::Node* weight = node->input(1)->node();
+  if (!weight->hasAttribute(c10::attr::value) || weight->kindOf(c10::attr::value) != jit::AttributeKind::t)
+    return false;
+  const at::Tensor& filters = weight->t(c10::attr::value);
+  return filters.dim() > 0 && filters.size(0) % channel_block == 0;
+}
+
+jit::Value* append(jit::Graph& graph, const char* op, const std::vector<jit::Value*>& inputs) {
+  return graph.insertNode(graph.create(Symbol::fromQualString(op), inputs))->output();
+}
+
+/// The same on a plain tensor.
+void compute_densely(jit::Graph& graph, jit::Node* node) {
+  const jit::WithInsertPoint here(node);
+  jit::Value* none = graph.insertConstant(c10::IValue());
+  jit::Value* dense = append(graph, "aten::to_dense", {node->input(0), none});
+  const std::string_view name = node->kind().toQualString();
+  jit::Value* result = nullptr;
+  if (name.find("HardSwish") != name.npos) {
+    result = append(graph, "aten::hardswish", {dense});
+  } else if (name.find("HardSigmoid") != name.npos) {
+    result = append(graph, "aten::hardsigmoid", {dense});
+  } else {
+    jit::Value* least = graph.insertConstant(node->f(Symbol::attr("min_val")));
+    jit::Value* most = graph.insertConstant(node->f(Symbol::attr("max_val")));
+    result = append(graph, "aten::clamp", {dense, least, most});
+  }
+  node->output()->replaceAllUsesWith(append(graph, "aten::to_mkldnn", {result, none}));
+  node->destroy();
+}
+
+void mend(jit::Graph& graph, jit::Block& block) {
+  for (auto at = block.nodes().begin(); at != block.nodes().end();) {
+    jit::Node* node = *at++;
+    for (jit::Block* inner : node->blocks()) mend(graph, *inner);
+    if (is_elementwise_over_memory(node) && !has_whole_blocks(node->input(0))) compute_densely(graph, node);
+  }
+}
+
+}  // namespace
+
+jit::Module optimize(jit::Module module) {
+  auto graph = module.get_method("forward").graph();
+  jit::OptimizeFrozenGraph(graph, /*optimize_numerics=*/true);
+  // A frozen module has no `training` attribute, so this optimises the graph in place and does not freeze again.
+  module = jit::optimize_for_inference(module);
+  graph = module.get_method("forward").graph();
+  mend(*graph, *graph->block());
+  return module;
+}
+
+}  // namespace amp4ec::detail

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # accept.sh N: shows, for each line that part N must hold, the figure, whether it holds, and the command that gave it.
 #
-# Builds into build/release and runs what is needed (minutes). Exits with 1 when a line does not hold, and with 2 when
+# Builds and runs what is needed (minutes). Exits with 1 when a line does not hold, and with 2 when
 # part N has no acceptance yet. Run it on an otherwise idle machine: it measures. As root, or some lines cannot hold.
 # shellcheck source-path=SCRIPTDIR source=common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -14,5 +14,8 @@ checks="$repository/scripts/accept_part$1.py"
 [[ -f "$checks" ]] || die "part $1 has no acceptance script yet"
 
 "$repository/scripts/setup.sh" --dev
-build "$repository/build/release" release amp4ec-cli amp4ec-worker
+case "$1" in
+  1) build "$repository/build/release" release amp4ec-cli amp4ec-worker ;;
+  *) build "$repository/build/test" dev amp4ec-cli amp4ec-worker fuzz_probe lowering_cost ;;
+esac
 exec /usr/bin/python3 "$checks" "$repository"

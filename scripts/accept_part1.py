@@ -16,19 +16,13 @@ import sys
 import tempfile
 import zipfile
 
+from acceptance import print_table, row
+
 REPOSITORY = pathlib.Path(sys.argv[1])
 MODEL = "mobilenet_v2"  # A reference model: the command makes it and knows its inputs.
 THREE_NODES = ["--node", "high:1.0:1GiB", "--node", "medium:0.6:512MiB", "--node", "low:0.4:512MiB"]
 GOLDEN = {2: [116, 25], 3: [108, 16, 17], 4: [100, 16, 16, 9]}
 ZOO = {"mobilenet_v2": "all", "resnet18": "all", "resnet50": "20", "vit_tiny": "20", "lstm": "all"}
-
-rows = []
-
-
-def row(line, figure, holds, command):
-    rows.append((line, str(figure), "yes" if holds else "NO", command))
-    print(f"   {'holds' if holds else 'DOES NOT HOLD'}: {line}: {figure}", file=sys.stderr, flush=True)
-
 
 def shown(command):
     words = " ".join(str(part) for part in command)
@@ -192,16 +186,6 @@ def degraded(amp4ec):
         row(f"bad case: {name}: works, and says what does not bind",
             f"exit {done.returncode}, {len(notes)} note(s): {' | '.join(lines)[:90]}",
             done.returncode == 0 and equal is True and notes and notes == lines, shown(command))
-
-
-def print_table():
-    header = ("line", "figure", "holds", "command")
-    widths = [max(len(entry[column]) for entry in [header, *rows]) for column in range(3)]
-    for entry in [header, *rows]:
-        print("  ".join([*(entry[column].ljust(widths[column]) for column in range(3)), entry[3]]))
-    failed = sum(entry[2] != "yes" for entry in rows)
-    print(f"\n{len(rows) - failed} of {len(rows)} lines hold")
-    return 1 if failed else 0
 
 
 def main():

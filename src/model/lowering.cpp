@@ -135,7 +135,12 @@ std::string first_line(const std::exception& exception) {
   if (const auto at = text.rfind("Error: "); text.starts_with("The following operation failed") && at != text.npos) {
     text.remove_prefix(at + 7);
   }
-  return std::string(text.substr(0, text.find('\n')));
+  constexpr std::size_t longest = 500;
+  std::string line(text.substr(0, std::min(text.find('\n'), longest)));
+  // A damaged file is quoted as it is: what is no character must reach no terminal and no JSON.
+  const auto unprintable = [](char c) { return c < ' ' || c > '~'; };
+  std::replace_if(line.begin(), line.end(), unprintable, '?');
+  return line;
 }
 
 const jit::Node* top_level_owner(const jit::Node* node) {

@@ -49,7 +49,7 @@ const torch::jit::Node* top_level_owner(const torch::jit::Node* node);
 /// Path of the module that a node came from, "features.3.conv.0", or "" when it is not known.
 std::string module_path(torch::jit::Node* node);
 
-/// First line of an exception of LibTorch: the rest is a stack trace.
+/// First line of an exception of LibTorch, the rest is a stack trace: at most 500 printable characters.
 std::string first_line(const std::exception& exception);
 
 }  // namespace amp4ec::detail

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <amp4ec/model/value.hpp>
 
+#include "model/value_copy.hpp"
+
 #include <ATen/core/ivalue.h>
 
 namespace amp4ec {
@@ -11,6 +13,10 @@ Value::Value(c10::IValue ivalue) : ivalue_(std::make_shared<const c10::IValue>(s
 
 bool Value::is_tensor() const noexcept {
   return ivalue_->isTensor();
+}
+
+Value Value::clone() const {
+  return Value(detail::copy_value(*ivalue_));
 }
 
 at::Tensor Value::tensor() const {

@@ -59,6 +59,9 @@ class SessionState : public std::enable_shared_from_this<SessionState> {
 
   void close();
 
+  /// Loads a segment into a worker again, before the first request: it begins with fresh state.
+  Result<void> reload(std::size_t worker, const Segment& segment, Form form, std::chrono::nanoseconds timeout);
+
   [[nodiscard]] std::vector<StageReport> stages() const;
   [[nodiscard]] std::size_t max_in_flight() const noexcept { return parts_.max_in_flight; }
   [[nodiscard]] std::size_t route_count() const noexcept { return parts_.routes.size(); }

@@ -70,3 +70,41 @@ TEST_CASE("without floating numbers there is no scale, and a zero beside others 
   CHECK(compare(pair(at::ones({2}), at::zeros({1})), pair(at::ones({2}), at::zeros({1}))).scale == Approx(1.0));
   CHECK(compare(pair(at::arange(2), at::ones({1})), pair(at::arange(2), at::ones({1}))).scale == Approx(1.0));
 }
+
+TEST_CASE("quantized tensors are equal in what they stand for") {
+  const at::Tensor values = at::tensor({0.0F, 1.0F, -4.0F});
+  const at::Tensor reference = at::quantize_per_tensor(values, 0.5, 0, at::kQInt8);
+  CHECK(differ(at::quantize_per_tensor(values, 0.5, 0, at::kQInt8), reference).bit_equal);
+  const Difference off =
+      differ(at::quantize_per_tensor(at::tensor({0.0F, 1.5F, -4.0F}), 0.5, 0, at::kQInt8), reference);
+  CHECK(off.relative_error == Approx(0.125));
+  CHECK(off.scale == Approx(4.0));
+  CHECK(std::isinf(differ(at::quantize_per_tensor(values, 0.25, 0, at::kQInt8), reference).relative_error));
+  CHECK(std::isinf(differ(at::quantize_per_tensor(values, 0.5, 1, at::kQInt8), reference).relative_error));
+  CHECK(std::isinf(differ(at::quantize_per_tensor(values, 0.5, 0, at::kQUInt8), reference).relative_error));
+  CHECK(std::isinf(differ(values, reference).relative_error));
+  CHECK(std::isinf(differ(reference, values).relative_error));
+
+  const auto by_channel = [](double second) {
+    return at::quantize_per_channel(at::ones({2, 2}), at::tensor({0.5, second}, at::kDouble),
+                                    at::tensor({0, 0}, at::kLong), 0, at::kQInt8);
+  };
+  CHECK(differ(by_channel(0.25), by_channel(0.25)).bit_equal);
+  CHECK_FALSE(differ(by_channel(0.4), by_channel(0.25)).bit_equal);
+  CHECK(std::isinf(
+      differ(by_channel(0.5), at::quantize_per_tensor(at::ones({2, 2}), 0.5, 0, at::kQInt8)).relative_error));
+}
+
+TEST_CASE("sparse tensors are equal in what they stand for") {
+  const at::Tensor reference = at::eye(3).mul(2.0).to_sparse();
+  CHECK(differ(reference.clone(), reference).bit_equal);
+  const Difference off = differ((at::eye(3) * 2.5).to_sparse(), reference);
+  CHECK(off.relative_error == Approx(0.25));
+  CHECK(off.scale == Approx(2.0));
+  CHECK(std::isinf(differ(reference.to_dense(), reference).relative_error));
+  CHECK(std::isinf(differ(reference, reference.to_dense()).relative_error));
+  const at::Tensor rows = at::eye(3).to_sparse_csr();
+  CHECK(differ(rows.clone(), rows).bit_equal);
+  CHECK(std::isinf(differ(rows, reference).relative_error));
+  CHECK(differ((at::eye(3) * 1.5).to_sparse_csr(), rows).relative_error == Approx(0.5));
+}

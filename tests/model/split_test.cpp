@@ -1,116 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // Equality with the unsplit module is the heart: every test calls at least four times with different inputs.
+#include "model/split_check.hpp"
 #include "model/support.hpp"
 #include "support/catch.hpp"
 
 #include <amp4ec/model/compare.hpp>
 #include <amp4ec/model/segment_executor.hpp>
-#include "model/wire.hpp"
 
-#include <memory>
+#include <torch/csrc/jit/api/module.h>
+
+#include <algorithm>
 #include <set>
-#include <sstream>
 
 using namespace amp4ec;
 using namespace amp4ec::test;
-
-namespace {
-
-Value run_whole(const Model& model, const Values& inputs) {
-  return model.reference_executor().value()->run(model.check_inputs(inputs).value()).value().front();
-}
-
-/// Values as the next worker sees them: bytes in a slot, computed on where they are. What shared memory shares it no
-/// more.
-Values over_the_wire(const Values& values) {
-  const auto slot = std::make_shared<std::vector<std::byte>>(amp4ec::detail::encoded_size(values).value());
-  (void)amp4ec::detail::encode(values, *slot).value();
-  return amp4ec::detail::decode_in_place(*slot, slot).value();
-}
-
-struct Executors {
-  std::vector<std::unique_ptr<SegmentExecutor>> segments;
-
-  Value run(const Model& model, const Values& inputs) {
-    Values values = model.check_inputs(inputs).value();
-    for (const auto& segment : segments) values = segment->run(over_the_wire(values)).value();
-    return values.front();
-  }
-};
-
-/// Segments as any user of LibTorch runs them: loaded, called, optimised as LibTorch pleases from the second call on.
-struct LoadedSegments {
-  std::vector<std::pair<torch::jit::Module, std::size_t>> segments;  // with the number of outputs
-
-  LoadedSegments(const Model& model, std::size_t cut) {
-    for (const auto& [first, last] : {std::pair(std::size_t{0}, cut), std::pair(cut + 1, model.layer_count() - 1)}) {
-      const Segment segment = model.segment(first, last).value();
-      std::istringstream archive(segment.archive().value());
-      segments.emplace_back(torch::jit::load(archive), segment.output_count());
-    }
-  }
-
-  Value run(const Model& model, const Values& inputs) {
-    const torch::NoGradGuard no_gradients;
-    Values values = model.check_inputs(inputs).value();
-    for (auto& [module, outputs] : segments) {
-      std::vector<c10::IValue> stack;
-      for (const Value& value : over_the_wire(values)) stack.push_back(value.ivalue());
-      const c10::IValue result = module.forward(stack);
-      values.clear();
-      if (outputs == 1) {
-        values.emplace_back(result);
-      } else {
-        for (const c10::IValue& element : result.toTupleRef().elements()) values.emplace_back(element);
-      }
-    }
-    return values.front();
-  }
-};
-
-/// Segments that end after the given layers and at the end, each through the bytes of an archive.
-Executors split_through_archives(const Model& model, const std::vector<std::size_t>& ends, Form form) {
-  Executors executors;
-  std::size_t first = 0;
-  for (std::size_t i = 0; i <= ends.size(); ++i) {
-    const std::size_t last = i < ends.size() ? ends[i] : model.layer_count() - 1;
-    const Segment segment = model.segment(first, last).value();
-    const std::string archive = segment.archive().value();
-    executors.segments.push_back(
-        make_executor(std::as_bytes(std::span(archive)), segment.output_count(), form).value());
-    first = last + 1;
-  }
-  return executors;
-}
-
-/// Every valid cut answers as the whole does, bit for bit in the plain form and closely in the optimised one.
-void check_all_cuts(const Model& model, const std::vector<Values>& inputs) {
-  REQUIRE(inputs.size() >= 4);
-  const LayerGraph graph = model.layer_graph(inputs.front()).value();
-  std::size_t valid = 0;
-  for (std::size_t cut = 0; cut < graph.cuts.size(); ++cut) {
-    if (!graph.cuts[cut].valid) {
-      CHECK(model.segment(0, cut).error().code == Errc::CutRejected);
-      continue;
-    }
-    ++valid;
-    Executors plain = split_through_archives(model, {cut}, Form::Plain);
-    Executors optimized = split_through_archives(model, {cut}, Form::Optimized);
-    LoadedSegments loaded(model, cut);
-    for (const Values& input : inputs) {
-      const Value reference = run_whole(model, input);
-      INFO("cut after layer " << cut << ", " << graph.layers[cut].name);
-      const Difference exact = compare(plain.run(model, input), reference);
-      CHECK(exact.bit_equal);
-      CHECK(exact.scale > 1e-3);
-      CHECK(compare(optimized.run(model, input), reference).relative_error <= 1e-4);
-      CHECK(compare(loaded.run(model, input), reference).relative_error <= 1e-4);
-    }
-  }
-  CHECK(valid > 0);
-}
-
-}  // namespace
 
 TEST_CASE("residual blocks are cut inside and between") {
   auto module = module_from(R"(
@@ -318,28 +221,63 @@ TEST_CASE("a segment in the middle passes on what later segments need") {
   }
 }
 
-TEST_CASE("a model that keeps state is refused by name") {
+TEST_CASE("a model that keeps state is split with the state in one segment") {
   torch::jit::Module module("Counter");
   module.register_buffer("seen", torch::zeros({1}));
   module.define(R"(
     def forward(self, x):
+        y = torch.sigmoid(x)
         self.seen.add_(1.0)
-        y = torch.relu(x)
-        return y + self.seen
+        z = y + self.seen
+        return torch.tanh(z) * 2.0
   )");
-  const auto model = Model::from_module(module);
-  REQUIRE(model.has_error());
-  CHECK(model.error().code == Errc::ModelRejected);
-  CHECK(model.error().message.find("'seen'") != std::string::npos);
+  const Model model = Model::from_module(module).value();
+  CHECK(model.has_state());
+  CHECK(reasons(model.layer_graph(random_inputs({3, 4}, 1).front()).value()) ==
+        std::set<std::string>{"state would be shared"});
+  check_all_cuts(model, random_inputs({3, 4}, 4));
 }
 
 TEST_CASE("random operators are marked") {
-  auto module = module_from(R"(
-    def forward(self, x):
-        return torch.relu(x) + torch.rand([4])
-  )");
-  const LayerGraph graph = Model::from_module(module).value().layer_graph(random_inputs({3, 4}, 1).front()).value();
-  CHECK(std::any_of(graph.layers.begin(), graph.layers.end(), [](const Layer& layer) { return layer.random; }));
+  const auto marked = [](const std::string& body) {
+    const Model model = Model::from_module(module_from("def forward(self, x):\n" + body)).value();
+    std::vector<std::string> random;
+    for (const Layer& layer : model.layer_graph(random_inputs({3, 4}, 1).front()).value().layers) {
+      if (layer.random) random.push_back(layer.op);
+    }
+    return random;
+  };
+  using Names = std::vector<std::string>;
+  CHECK(marked("    return torch.relu(x) + torch.rand([4])\n") == Names{"aten::rand"});
+  CHECK(marked("    return torch.dropout(torch.relu(x), 0.5, True) * 2.0\n") == Names{"aten::dropout"});
+  CHECK(marked("    return torch.dropout(torch.relu(x), 0.0, True) * 2.0\n").empty());
+  CHECK(marked("    return torch.dropout(torch.relu(x), 0.5, False) * 2.0\n").empty());
+  CHECK(marked("    p = float(x.size(0)) * 0.1\n    return torch.dropout(torch.relu(x), p, True) * 2.0\n") ==
+        Names{"aten::dropout"});
+  CHECK(
+      marked(
+          "    y = torch.relu(x)\n    if bool(x.sum() > 0):\n        y = y + torch.rand([4])\n    return y * 2.0\n") ==
+      Names{"prim::If"});
+  CHECK(marked("    return torch.relu(x) * 2.0\n").empty());
+}
+
+TEST_CASE("recurrent layers that drop out between their steps are marked") {
+  const auto marked = [](const std::string& dropout, const std::string& train) {
+    auto module = module_from(R"(
+      def forward(self, x):
+          w = [torch.ones([8, 4]) * 0.1, torch.ones([8, 2]) * 0.1, torch.zeros([8]), torch.zeros([8]),
+               torch.ones([8, 2]) * 0.1, torch.ones([8, 2]) * 0.1, torch.zeros([8]), torch.zeros([8])]
+          state = [torch.zeros([2, 3, 2]), torch.zeros([2, 3, 2])]
+          out, h, c = torch.lstm(torch.relu(x), state, w, True, 2, )" +
+                              dropout + ", " + train + R"(, False, False)
+          return out + h[0]
+    )");
+    const auto graph = Model::from_module(module).value().layer_graph(random_inputs({5, 3, 4}, 1).front()).value();
+    return graph.layers[layer_of(graph, "aten::lstm")].random;
+  };
+  CHECK(marked("0.5", "True"));
+  CHECK_FALSE(marked("0.0", "True"));
+  CHECK_FALSE(marked("0.5", "False"));
 }
 
 TEST_CASE("what is not a model is refused with one clear error") {

@@ -37,7 +37,8 @@ Result<References> make_references(const Subject& subject, std::size_t count) {
                                "that keep activations at a healthy scale, or another --seed",
                                scale)};
     }
-    references.answers.push_back(std::move(answer->front()));
+    // A copy: an answer may be, or lie in, what the model keeps and changes in the next call.
+    references.answers.push_back(answer->front().clone());
   }
   return references;
 }

@@ -177,7 +177,7 @@ std::string comparison_text(const RunReport& report) {
 
 std::string equality_text(const RunReport& report) {
   const LoadResult& load = report.measured.load;
-  if (!report.compared) return "answers not compared: the model draws random numbers\n";
+  if (!report.compared) return "answers not compared: the model draws random numbers, or keeps state\n";
   if (load.answered.empty()) return "no answer came\n";
   if (report.equal()) {
     return fmt::format("every answer equal ({} answers, worst relative error {:.1e})\n", load.answered.size(),

@@ -22,7 +22,7 @@ struct RunReport {
   Form form = Form::Optimized;
   std::string policy;
   std::size_t in_flight = 0;
-  bool compared = true;  ///< false: the model draws random numbers.
+  bool compared = true;  ///< false: the model draws random numbers or keeps state.
   Measurement measured;
 
   /// Every answer equal to the unsplit module's.

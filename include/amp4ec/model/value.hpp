@@ -26,6 +26,9 @@ class Value {
   [[nodiscard]] at::Tensor tensor() const;
   [[nodiscard]] const c10::IValue& ivalue() const noexcept { return *ivalue_; }
 
+  /// The same value in memory of its own; tensors that share memory within it still do.
+  [[nodiscard]] Value clone() const;
+
  private:
   std::shared_ptr<const c10::IValue> ivalue_;
 };

@@ -3,6 +3,9 @@
 
 #include <amp4ec/plan/strategy.hpp>
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <cstddef>
 #include <span>
 #include <vector>
@@ -13,14 +16,20 @@ namespace amp4ec {
 struct Partitioner {
   Strategy strategy = plan_optimal;
   Objective objective = Objective::throughput;
-  std::size_t pipelines = 0;    ///< Exactly so many; 0: as many as are best.
+  std::size_t pipelines = 0;    ///< Exactly so many; 0: as many as are best, one for a model that keeps state.
   std::size_t max_stages = 0;   ///< At most so many stages a pipeline; 0: no bound.
   std::vector<LinkSpec> links;  ///< Where none is given, sending costs nothing.
 
   /// Blocks until the plan is made: milliseconds for a few nodes, seconds for twelve and hundreds of layers.
   /// @error PlanInfeasible names the binding limit; others as the strategy documents.
   [[nodiscard]] Result<Plan> plan(const Profile& profile, std::span<const NodeSpec> nodes) const {
-    return strategy(Problem{profile, nodes, links, objective, pipelines, max_stages});
+    const bool stateful = std::ranges::any_of(profile.graph.layers, &Layer::stateful);
+    if (stateful && pipelines > 1) {
+      return Error{
+          Errc::PlanInfeasible,
+          fmt::format("the model keeps state, which one worker has to own: not {} pipelines but one", pipelines)};
+    }
+    return strategy(Problem{profile, nodes, links, objective, stateful ? 1 : pipelines, max_stages});
   }
 };
 

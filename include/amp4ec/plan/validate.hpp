@@ -60,7 +60,8 @@ inline Result<void> validate_problem(const Problem& problem) {
 }
 
 /// Every pipeline covers every layer once and in order, on known nodes, and cuts only where a cut is valid. A node may
-/// hold several stages, of one pipeline or of several. Memory is `check_memory`'s matter.
+/// hold several stages, of one pipeline or of several. A model that keeps state has one pipeline. Memory is
+/// `check_memory`'s matter.
 /// @error PlanInvalid where the plan contradicts the model, the nodes or itself; CutRejected with the cut's reason.
 inline Result<void> validate_plan(const Plan& plan, const LayerGraph& graph, std::span<const NodeSpec> nodes) {
   const auto refuse = [](std::string what) { return Error{Errc::PlanInvalid, std::move(what)}; };
@@ -70,6 +71,11 @@ inline Result<void> validate_plan(const Plan& plan, const LayerGraph& graph, std
         fmt::format("the plan was made for model {}, this is model {}; plan again", plan.model_hash, graph.model_hash));
   }
   if (plan.pipelines.empty()) return refuse("the plan has no pipeline");
+  if (const auto stateful = std::ranges::find(graph.layers, true, &Layer::stateful);
+      stateful != graph.layers.end() && plan.pipelines.size() > 1) {
+    return refuse(fmt::format("{} pipelines, but layer '{}' keeps state, which one worker has to own; plan for one",
+                              plan.pipelines.size(), stateful->name));
+  }
   const std::size_t layers = graph.layers.size();
   for (std::size_t p = 0; p < plan.pipelines.size(); ++p) {
     std::size_t next = 0;

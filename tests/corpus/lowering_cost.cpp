@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// lowering_cost FILE: what lowering a model and taking three segments out of it costs, without loading and running.
+//
+// Prints one JSON object: seconds for each, and the peak of memory above that of a process with LibTorch loaded, which
+// includes the model's weights. One model a process: a peak is not taken back.
+#include <amp4ec/model/model.hpp>
+
+#include <fmt/format.h>
+
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/serialization/import.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <fstream>
+#include <string>
+
+using namespace amp4ec;
+
+namespace {
+
+std::uint64_t from_status(const char* key) {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with(key)) return std::strtoull(line.c_str() + std::string_view(key).size(), nullptr, 10) * 1024;
+  }
+  return 0;
+}
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// Three segments of as many layers as the valid cuts allow, each as the bytes of an archive.
+Result<std::uint64_t> extract(const Model& model) {
+  std::uint64_t bytes = 0;
+  std::size_t first = 0;
+  const std::size_t layers = model.layer_count();
+  for (std::size_t part = 1; first < layers; ++part) {
+    for (std::size_t last = part >= 3 ? layers - 1 : part * layers / 3;; ++last) {
+      const auto segment = model.segment(first, last);
+      if (!segment && segment.error().code == Errc::CutRejected) continue;
+      if (!segment) return segment.error();
+      const auto archive = segment->archive();
+      if (!archive) return archive.error();
+      bytes += archive->size();
+      first = last + 1;
+      break;
+    }
+  }
+  return bytes;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  if (argc != 2) {
+    fmt::print(stderr, "usage: lowering_cost FILE\n");
+    return 2;
+  }
+  (void)at::ones({8, 8}).mm(at::ones({8, 8}));  // LibTorch is loaded and has worked.
+  const std::uint64_t base = from_status("VmRSS:");
+  auto module = torch::jit::load(argv[1]);
+  std::uint64_t weights = 0;
+  for (const at::Tensor& parameter : module.parameters()) weights += parameter.nbytes();
+  for (const at::Tensor& buffer : module.buffers()) weights += buffer.nbytes();
+  auto start = std::chrono::steady_clock::now();
+  const auto model = Model::from_module(module);
+  if (!model) {
+    fmt::print(stderr, "{}\n", model.error().what());
+    return 1;
+  }
+  const double lowering = seconds_since(start);
+  start = std::chrono::steady_clock::now();
+  const auto bytes = extract(*model);
+  if (!bytes) {
+    fmt::print(stderr, "{}\n", bytes.error().what());
+    return 1;
+  }
+  const double extraction = seconds_since(start);
+  fmt::print(R"({{"layers":{},"weight_bytes":{},"archive_bytes":{},"lower_seconds":{:.3f},"extract_seconds":{:.3f},)"
+             R"("peak_bytes":{}}})"
+             "\n",
+             model->layer_count(), weights, *bytes, lowering, extraction, from_status("VmHWM:") - base);
+  return 0;
+} catch (const std::exception& exception) {
+  fmt::print(stderr, "{}\n", exception.what());
+  return 1;
+}

@@ -1,0 +1,488 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a model keeps from call to call: a split answers a sequence of calls as the unsplit model does.
+#include "model/split_check.hpp"
+#include "model/support.hpp"
+#include "support/catch.hpp"
+
+#include <amp4ec/model/compare.hpp>
+
+#include <torch/csrc/jit/api/module.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <functional>
+#include <sstream>
+
+using namespace amp4ec;
+using namespace amp4ec::test;
+
+namespace {
+
+/// Two counters, each in a part of its own.
+torch::jit::Module two_counters() {
+  torch::jit::Module module("TwoCounters");
+  module.register_buffer("first", torch::zeros({1}));
+  module.register_buffer("second", torch::ones({4}));
+  module.define(R"(
+    def forward(self, x):
+        self.first.add_(1.0)
+        a = torch.sigmoid(x) + self.first
+        b = torch.tanh(a) * 2.0
+        self.second.mul_(1.5)
+        c = b + self.second
+        return torch.sigmoid(c) * 3.0
+  )");
+  return module;
+}
+
+bool keeps(const Segment& segment, const std::string& name) {
+  return segment.module().hasattr("state_" + name);
+}
+
+}  // namespace
+
+TEST_CASE("a buffer that is counted up in place goes on counting") {
+  torch::jit::Module module("Counter");
+  module.register_buffer("seen", torch::zeros({1}));
+  module.define(R"(
+    def forward(self, x):
+        y = torch.sigmoid(x)
+        self.seen.add_(1.0)
+        z = y * self.seen
+        return torch.exp(z) + 1.0
+  )");
+  const Model model = Model::from_module(module).value();
+  CHECK(model.has_state());
+  check_all_cuts(model, random_inputs({3, 4}, 5));
+  CHECK(module.attr("seen").toTensor().item<float>() == 0);  // Nobody counted in the module that was given.
+}
+
+TEST_CASE("an attribute that is reassigned is the next call's") {
+  torch::jit::Module module("Recurrent");
+  module.register_attribute("h", c10::TensorType::get(), torch::zeros({3, 4}));
+  module.define(R"(
+    def forward(self, x):
+        y = torch.sigmoid(x)
+        self.h = self.h * 0.5 + y
+        z = torch.exp(self.h)
+        return torch.sin(z) + y
+  )");
+  check_all_cuts(Model::from_module(module).value(), random_inputs({3, 4}, 5));
+}
+
+TEST_CASE("an attribute that is stored and then changed behind a cut is not parted from its change") {
+  torch::jit::Module module("StoredThenChanged");
+  module.register_attribute("h", c10::TensorType::get(), torch::zeros({3, 4}));
+  module.define(R"(
+    def forward(self, x):
+        y = torch.sigmoid(x) + self.h
+        self.h = y
+        z = torch.exp(x)
+        v = torch.select(y, 0, 1)
+        v.mul_(0.5)
+        return torch.sin(z) + y
+  )");
+  check_all_cuts(Model::from_module(module).value(), random_inputs({3, 4}, 5));
+}
+
+TEST_CASE("a number that is counted up is state") {
+  torch::jit::Module module("Steps");
+  module.register_attribute("steps", c10::IntType::get(), c10::IValue(0));
+  module.define(R"(
+    def forward(self, x):
+        y = torch.sigmoid(x)
+        self.steps += 1
+        n = float(self.steps)
+        z = y * n
+        return torch.tanh(z) + 1.0
+  )");
+  const Model model = Model::from_module(module).value();
+  CHECK(model.has_state());
+  check_all_cuts(model, random_inputs({3, 4}, 5));
+}
+
+TEST_CASE("a list attribute that is appended to grows from call to call") {
+  torch::jit::Module module("History");
+  const c10::impl::GenericList empty(c10::TensorType::get());
+  module.register_attribute("seen", c10::ListType::ofTensors(), empty);
+  module.define(R"(
+    def forward(self, x):
+        y = torch.sigmoid(x)
+        self.seen.append(y)
+        z = torch.stack(self.seen).sum(0)
+        return torch.tanh(z) + y
+  )");
+  check_all_cuts(Model::from_module(module).value(), random_inputs({3, 4}, 5));
+}
+
+TEST_CASE("what a list attribute holds is not changed behind a cut") {
+  torch::jit::Module module("HeldThenChanged");
+  const c10::impl::GenericList empty(c10::TensorType::get());
+  module.register_attribute("seen", c10::ListType::ofTensors(), empty);
+  module.define(R"(
+    def forward(self, x):
+        y = torch.sigmoid(x)
+        self.seen.append(y)
+        total = torch.stack(self.seen).sum()
+        z = torch.exp(x)
+        v = torch.select(y, 0, 1)
+        v.mul_(0.5)
+        return torch.sin(z) + y + total
+  )");
+  check_all_cuts(Model::from_module(module).value(), random_inputs({3, 4}, 5));
+}
+
+TEST_CASE("what is taken out of a list attribute is not changed behind a cut") {
+  torch::jit::Module module("TakenThenChanged");
+  const c10::impl::GenericList held(c10::TensorType::get());
+  held.push_back(torch::ones({3, 4}));
+  module.register_attribute("held", c10::ListType::ofTensors(), held);
+  module.define(R"(
+    def forward(self, x):
+        last = self.held[0]
+        z = torch.exp(x)
+        y = torch.sigmoid(z)
+        last.mul_(1.5)
+        return torch.sin(z) + y + last
+  )");
+  check_all_cuts(Model::from_module(module).value(), random_inputs({3, 4}, 5));
+}
+
+TEST_CASE("a dictionary attribute keeps its entries") {
+  torch::jit::Module module("Table");
+  c10::impl::GenericDict table(c10::StringType::get(), c10::TensorType::get());
+  table.insert(std::string("last"), torch::zeros({3, 4}));
+  module.register_attribute("table", c10::DictType::create(c10::StringType::get(), c10::TensorType::get()), table);
+  module.define(R"(
+    def forward(self, x):
+        y = torch.sigmoid(x)
+        z = y + self.table['last'] * 0.5
+        self.table['last'] = z
+        w = torch.exp(y)
+        return torch.tanh(w) + z
+  )");
+  check_all_cuts(Model::from_module(module).value(), random_inputs({3, 4}, 5));
+}
+
+TEST_CASE("an optional attribute begins as None") {
+  torch::jit::Module module("Optional");
+  module.register_attribute("h", c10::OptionalType::ofTensor(), c10::IValue());
+  module.define(R"(
+    def forward(self, x):
+        y = torch.sigmoid(x)
+        h = self.h
+        if h is not None:
+            y = y + h * 0.5
+        self.h = y
+        z = torch.exp(y)
+        return torch.sin(z) + y
+  )");
+  check_all_cuts(Model::from_module(module).value(), random_inputs({3, 4}, 5));
+}
+
+TEST_CASE("two attributes that share memory stay together") {
+  torch::jit::Module module("Shared");
+  const at::Tensor whole = torch::ones({3, 4});
+  module.register_buffer("whole", whole);
+  module.register_buffer("row", whole.select(0, 1));
+  module.define(R"(
+    def forward(self, x):
+        self.whole.add_(1.0)
+        y = torch.sigmoid(x)
+        z = y * self.row
+        return torch.tanh(z) + 1.0
+  )");
+  const Model model = Model::from_module(module).value();
+  const auto inputs = random_inputs({3, 4}, 5);
+  const LayerGraph graph = model.layer_graph(inputs.front()).value();
+  for (std::size_t cut = 0; cut < layer_of(graph, "prim::GetAttr", 1); ++cut) CHECK_FALSE(graph.cuts[cut].valid);
+  CHECK(reasons(graph) == std::set<std::string>{"state would be shared"});
+  check_all_cuts(model, inputs);
+}
+
+TEST_CASE("each submodule's state goes with its layers") {
+  const auto unit = std::make_shared<torch::jit::CompilationUnit>();
+  const auto counter = [&](const char* name, float start) {
+    torch::jit::Module module(c10::QualifiedName(std::string("__torch__.") + name), unit);
+    module.register_buffer("seen", torch::full({1}, start));
+    module.register_buffer("scale", torch::full({1}, 0.5));
+    module.define(R"(
+      def forward(self, x):
+          self.seen.add_(1.0)
+          return torch.sigmoid(x * self.scale) + self.seen
+    )");
+    return module;
+  };
+  torch::jit::Module inner(c10::QualifiedName("__torch__.Inner"), unit);
+  inner.register_module("counter", counter("CounterA", 0));
+  inner.define("def forward(self, x):\n    return self.counter(x) * 2.0\n");
+  torch::jit::Module outer(c10::QualifiedName("__torch__.Outer"), unit);
+  outer.register_module("inner", inner);
+  outer.register_module("counter", counter("CounterB", 10));
+  outer.define("def forward(self, x):\n    return torch.tanh(self.counter(torch.sin(self.inner(x)))) + 1.0\n");
+
+  const Model model = Model::from_module(outer).value();
+  const auto inputs = random_inputs({3, 4}, 5);
+  check_all_cuts(model, inputs);
+  const LayerGraph graph = model.layer_graph(inputs.front()).value();
+  const std::size_t between = layer_of(graph, "aten::sin");
+  REQUIRE(graph.cuts[between].valid);
+  const Segment first = model.segment(0, between).value();
+  const Segment second = model.segment(between + 1, model.layer_count() - 1).value();
+  CHECK(keeps(first, "inner_counter_seen"));
+  CHECK_FALSE(keeps(first, "counter_seen"));
+  CHECK(keeps(second, "counter_seen"));
+  CHECK_FALSE(keeps(second, "inner_counter_seen"));
+  CHECK_FALSE(keeps(first, "inner_counter_scale"));  // Only read: a constant.
+}
+
+TEST_CASE("a submodule that is called twice keeps one state") {
+  const auto unit = std::make_shared<torch::jit::CompilationUnit>();
+  torch::jit::Module counter(c10::QualifiedName("__torch__.Counter"), unit);
+  counter.register_buffer("seen", torch::zeros({1}));
+  counter.define("def forward(self, x):\n    self.seen.add_(1.0)\n    return torch.sigmoid(x) + self.seen\n");
+  torch::jit::Module module(c10::QualifiedName("__torch__.Twice"), unit);
+  module.register_module("counter", counter);
+  module.define(
+      "def forward(self, x):\n    return torch.tanh(self.counter(torch.sin(self.counter(torch.cos(x))))) * 2.0\n");
+  check_all_cuts(Model::from_module(module).value(), random_inputs({3, 4}, 5));
+}
+
+TEST_CASE("two pieces of state live in two segments, and no cut parts one of them") {
+  const Model model = Model::from_module(two_counters()).value();
+  const auto inputs = random_inputs({3, 4}, 5);
+  const LayerGraph graph = model.layer_graph(inputs.front()).value();
+  CHECK(reasons(graph) == std::set<std::string>{"state would be shared"});
+  const std::size_t between = layer_of(graph, "aten::tanh");
+  REQUIRE(graph.cuts[between].valid);
+  const Segment first = model.segment(0, between).value();
+  const Segment second = model.segment(between + 1, model.layer_count() - 1).value();
+  CHECK(keeps(first, "first"));
+  CHECK_FALSE(keeps(first, "second"));
+  CHECK(keeps(second, "second"));
+  CHECK_FALSE(keeps(second, "first"));
+
+  const std::size_t counted = layer_of(graph, "aten::add_");
+  CHECK_FALSE(graph.cuts[counted].valid);
+  const Error refused = model.segment(0, counted).error();
+  CHECK(refused.code == Errc::CutRejected);
+  CHECK(refused.message.find("state would be shared") != std::string::npos);
+  check_all_cuts(model, inputs);
+}
+
+TEST_CASE("layers that use state are marked") {
+  const Model model = Model::from_module(two_counters()).value();
+  const LayerGraph graph = model.layer_graph(random_inputs({3, 4}, 1).front()).value();
+  std::size_t marked = 0;
+  for (const Layer& layer : graph.layers) {
+    INFO(layer.name);
+    if (layer.op == "prim::GetAttr") CHECK(layer.stateful);
+    if (layer.op == "aten::sigmoid" || layer.op == "aten::tanh") CHECK_FALSE(layer.stateful);
+    marked += layer.stateful ? 1 : 0;
+  }
+  CHECK(marked >= 2);
+}
+
+TEST_CASE("each executor begins with fresh state, and nobody else's state changes") {
+  const Model model = Model::from_module(two_counters()).value();
+  const auto inputs = random_inputs({3, 4}, 4);
+  const Values answers = answers_of_unsplit(model, inputs);
+  CHECK(compare(answers[0], run_whole(model, inputs[0])).bit_equal);
+  const Segment whole = model.segment(0, model.layer_count() - 1).value();
+  for (const Form form : {Form::Plain, Form::Optimized}) {
+    const auto one = make_executor(whole, form).value();
+    const auto other = make_executor(whole, form).value();
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      CHECK(compare(one->run(inputs[i]).value().front(), answers[i]).relative_error <= 1e-4);
+      CHECK(compare(run_whole(model, inputs[0]), answers[0]).bit_equal);
+      (void)model.layer_graph(inputs[i]).value();  // Runs every layer once.
+    }
+    for (std::size_t i = 0; i < inputs.size(); ++i)
+      CHECK(compare(other->run(inputs[i]).value().front(), answers[i]).relative_error <= 1e-4);
+  }
+  const auto first = model.reference_executor().value();
+  const auto second = model.reference_executor().value();
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    CHECK(compare(first->run(inputs[i]).value().front(), answers[i]).bit_equal);
+    CHECK(compare(second->run(inputs[i]).value().front(), answers[i]).bit_equal);
+  }
+}
+
+TEST_CASE("an answer that is the state itself is right when it is given") {
+  torch::jit::Module module("AnswersState");
+  module.register_buffer("sum", torch::zeros({3, 4}));
+  module.define(R"(
+    def forward(self, x):
+        y = torch.sigmoid(x)
+        z = torch.exp(y)
+        self.sum.add_(z)
+        return self.sum
+  )");
+  check_all_cuts(Model::from_module(module).value(), random_inputs({3, 4}, 5));
+}
+
+TEST_CASE("what an optimiser would compute in place is still there when it is state") {
+  torch::jit::Module module("ConvolutionKept");
+  module.register_attribute("previous", c10::TensorType::get(), torch::zeros({2, 4, 6, 6}));
+  module.register_parameter("weight", torch::full({4, 3, 3, 3}, 0.1), false);
+  module.define(R"(
+    def forward(self, x):
+        s = torch.sin(x)
+        y = torch.conv2d(s, self.weight) - 0.5
+        z = torch.relu(y) + self.previous
+        self.previous = y
+        return torch.tanh(z) + 1.0
+  )");
+  check_all_cuts(Model::from_module(module).value(), random_inputs({2, 3, 8, 8}, 5));
+}
+
+TEST_CASE("state that only one branch writes") {
+  torch::jit::Module module("Sometimes");
+  module.register_buffer("seen", torch::zeros({1}));
+  module.define(R"(
+    def forward(self, x):
+        y = torch.sigmoid(x)
+        if bool(x.sum() > 0):
+            self.seen.add_(1.0)
+            y = y + self.seen
+        z = torch.exp(y)
+        return torch.sin(z) + 2.0
+  )");
+  check_all_cuts(Model::from_module(module).value(), random_inputs({3, 4}, 6));
+}
+
+TEST_CASE("attributes that are only read are constants") {
+  torch::jit::Module module("Reader");
+  module.register_buffer("scale", torch::full({4}, 2.0));
+  c10::impl::GenericDict table(c10::StringType::get(), c10::TensorType::get());
+  table.insert(std::string("a"), torch::ones({4}));
+  module.register_attribute("table", c10::DictType::create(c10::StringType::get(), c10::TensorType::get()), table);
+  module.register_attribute("factors", c10::ListType::ofFloats(), c10::IValue(std::vector<double>{0.5, 2.0}));
+  module.define(R"(
+    def forward(self, x):
+        y = torch.sigmoid(x) * self.scale
+        z = y + self.table['a']
+        return torch.tanh(z) * self.factors[1]
+  )");
+  const Model model = Model::from_module(module).value();
+  CHECK_FALSE(model.has_state());
+  for (const Layer& layer : model.layer_graph(random_inputs({3, 4}, 1).front()).value().layers)
+    CHECK_FALSE(layer.stateful);
+  check_all_cuts(model, random_inputs({3, 4}, 4));
+}
+
+TEST_CASE("a training counter that evaluation leaves alone is no state") {
+  torch::jit::Module module("Tracked");
+  module.register_buffer("tracked", torch::zeros({1}));
+  module.define(R"(
+    def forward(self, x):
+        if self.training:
+            self.tracked.add_(1.0)
+        return torch.sigmoid(x) + self.tracked
+  )");
+  module.train();
+  CHECK_FALSE(Model::from_module(module).value().has_state());
+}
+
+namespace {
+
+std::string hash_of_load(const std::string& archive) {
+  std::istringstream bytes(archive);
+  return Model::from_module(torch::jit::load(bytes)).value().hash();
+}
+
+std::string archive_of(const torch::jit::Module& module) {
+  std::ostringstream bytes;
+  module.save(bytes);
+  return bytes.str();
+}
+
+void check_hash(const std::function<torch::jit::Module(float)>& make) {
+  const std::string archive = archive_of(make(1.0F));
+  const std::string hash = hash_of_load(archive);
+  CHECK(hash_of_load(archive) == hash);
+  CHECK(hash_of_load(archive_of(make(1.0F))) == hash);
+  CHECK(hash_of_load(archive_of(make(1.25F))) != hash);
+}
+
+}  // namespace
+
+TEST_CASE("the hash is that of what is computed: weights and state") {
+  SECTION("weights") {
+    check_hash([](float weight) {
+      torch::jit::Module module("Weights");
+      at::Tensor weights = torch::ones({4});
+      weights[2] = weight;
+      module.register_parameter("weight", weights, false);
+      module.define("def forward(self, x):\n    return torch.sigmoid(x) * self.weight\n");
+      return module;
+    });
+  }
+  SECTION("state") {
+    check_hash([](float weight) {
+      torch::jit::Module module("State");
+      module.register_buffer("seen", torch::full({1}, weight));
+      module.define("def forward(self, x):\n    self.seen.add_(1.0)\n    return torch.sigmoid(x) * self.seen\n");
+      return module;
+    });
+  }
+  SECTION("a dictionary") {
+    check_hash([](float weight) {
+      torch::jit::Module module("Table");
+      c10::impl::GenericDict table(c10::StringType::get(), c10::TensorType::get());
+      for (const char* key : {"a", "b", "c"}) table.insert(std::string(key), torch::full({4}, weight));
+      module.register_attribute("table", c10::DictType::create(c10::StringType::get(), c10::TensorType::get()), table);
+      module.define("def forward(self, x):\n    return torch.sigmoid(x) * self.table['b'] + self.table['c']\n");
+      return module;
+    });
+  }
+  SECTION("the weights of a recurrent layer") {
+    check_hash([](float weight) {
+      torch::jit::Module module("Recurrent");
+      module.register_parameter("a", torch::full({8, 4}, weight), false);
+      module.register_parameter("b", torch::full({8, 2}, 0.5), false);
+      module.define(R"(
+        def forward(self, x):
+            state = [torch.zeros([1, 3, 2]), torch.zeros([1, 3, 2])]
+            bias = torch.zeros([8])
+            out, h, c = torch.lstm(x, state, [self.a, self.b, bias, bias], True, 1, 0.0, False, False, False)
+            return out
+      )");
+      return module;
+    });
+  }
+  SECTION("packed weights") {
+    const auto engines = at::globalContext().supportedQEngines();
+    const auto usable = std::find_if(engines.begin(), engines.end(), [](at::QEngine e) { return e != at::kNoQEngine; });
+    if (usable == engines.end()) return;
+    at::globalContext().setQEngine(*usable);
+    check_hash([](float weight) {
+      const auto pack = c10::Dispatcher::singleton().findSchemaOrThrow("quantized::linear_prepack", "");
+      std::vector<c10::IValue> stack{at::quantize_per_tensor(torch::full({4, 4}, weight), 0.01, 0, at::kQInt8),
+                                     c10::IValue()};
+      pack.callBoxed(stack);
+      torch::jit::Module module = module_from_classes(R"(
+class M(Module):
+  __parameters__ = []
+  __buffers__ = []
+  packed : __torch__.torch.classes.quantized.LinearPackedParamsBase
+  def forward(self: __torch__.M,
+    x: Tensor) -> Tensor:
+    q = torch.quantize_per_tensor(x, 0.05, 0, 13)
+    y = ops.quantized.linear(q, self.packed, 0.1, 0)
+    return torch.dequantize(y)
+)");
+      module._ivalue()->setAttr("packed", stack.front());
+      return module;
+    });
+  }
+}
+
+TEST_CASE("a model hashes the same from a file and after it has run") {
+  const auto file = std::filesystem::temp_directory_path() / "amp4ec_state_test.pt";
+  two_counters().save(file.string());
+  const Model model = Model::load(file).value();
+  (void)run_whole(model, random_inputs({3, 4}, 1).front());
+  CHECK(Model::load(file).value().hash() == model.hash());
+  std::filesystem::remove(file);
+}

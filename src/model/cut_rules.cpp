@@ -3,6 +3,7 @@
 
 #include "model/state.hpp"
 #include "model/typed_value.hpp"
+#include "model/undeclared_aliases.hpp"
 
 #include <fmt/format.h>
 
@@ -26,22 +27,6 @@ void keep_together(Lowered& lowered, std::ptrdiff_t first, std::ptrdiff_t last, 
     std::string& slot = lowered.refused[static_cast<std::size_t>(cut)];
     if (slot.empty()) slot = reason;
   }
-}
-
-/// Operators that may return an argument itself although their schemas promise a new tensor.
-bool returns_argument_undeclared(const jit::Node* node) {
-  static const std::set<c10::Symbol> operators = [] {
-    std::set<c10::Symbol> symbols;
-    for (const char* name :
-         {"aten::dropout", "aten::alpha_dropout", "aten::feature_dropout", "aten::feature_alpha_dropout",
-          "aten::type_as", "aten::atleast_1d", "aten::atleast_2d", "aten::atleast_3d", "aten::broadcast_tensors",
-          "aten::unsafe_chunk", "aten::unsafe_split", "aten::unsafe_split_with_sizes", "aten::_unsafe_view",
-          "aten::meshgrid", "aten::cartesian_prod", "aten::conj_physical", "aten::real", "aten::pin_memory"}) {
-      symbols.insert(c10::Symbol::fromQualString(name));
-    }
-    return symbols;
-  }();
-  return operators.count(node->kind()) != 0;
 }
 
 /// Operators whose result depends on the storage behind a tensor, not only on its elements.
@@ -91,9 +76,7 @@ bool is_mutable(const c10::TypePtr& type) {
 class Sharing {
  public:
   explicit Sharing(const Lowered& lowered) : aliases_(lowered.graph) {
-    for_each_node(*lowered.graph->block(), [&](jit::Node* node) {
-      if (returns_argument_undeclared(node)) undeclared_.push_back(node);
-    });
+    undeclared_ = undeclared_aliases(*lowered.graph->block());
     jit::ValueSet undeclared;
     for (const jit::Node* node : undeclared_) {
       undeclared.insert(node->inputs().begin(), node->inputs().end());
@@ -114,8 +97,8 @@ class Sharing {
 
   [[nodiscard]] std::vector<Shared> written_by(jit::Node* layer) const {
     std::vector<Shared> shared;
-    if (!aliases_.writesToAlias(layer, maybe_written_) && !writes_unseen(layer)) return shared;
-    const std::vector<jit::Value*> targets = targets_of(layer);
+    const std::vector<jit::Value*> targets = values_written_by(layer);
+    if (targets.empty() && !aliases_.writesToAlias(layer, maybe_written_)) return shared;
     for (const LiveRange& range : candidates_) {
       if (any_alias(range.value, [&](jit::Value* v) { return aliases_.writesToAlias(layer, {v}); })) {
         shared.push_back({range, false});
@@ -126,9 +109,14 @@ class Sharing {
     return shared;
   }
 
-  /// True when a layer writes to memory of any of these values.
+  /// True when a layer writes to memory of any of these values, or of what they hold.
   [[nodiscard]] bool writes_any(jit::Node* layer, const jit::ValueSet& values) const {
-    return !values.empty() && aliases_.writesToAlias(layer, values);
+    if (values.empty()) return false;
+    const auto targets = values_written_by(layer);
+    return aliases_.writesToAlias(layer, values) ||
+           std::any_of(values.begin(), values.end(), [&](const jit::Value* value) {
+             return may_hold(const_cast<jit::Value*>(value), targets);  // LibTorch asks for more than it needs.
+           });
   }
 
   /// The first layer that defines something which may share memory with `value`.
@@ -141,22 +129,6 @@ class Sharing {
   }
 
  private:
-  /// Arguments that a layer, or a node inside it, writes according to its schema.
-  static std::vector<jit::Value*> targets_of(jit::Node* layer) {
-    std::vector<jit::Value*> targets;
-    for_each_node_of(layer, [&](jit::Node* node) {
-      const auto* schema = node->maybeSchema();
-      for (std::size_t i = 0; schema != nullptr && i < node->inputs().size() && i < schema->arguments().size(); ++i) {
-        const auto* alias = schema->arguments()[i].alias_info();
-        if (alias != nullptr && alias->isWrite()) targets.push_back(node->input(i));
-      }
-      if (node->kind() == c10::prim::SetAttr) targets.push_back(node->input(0));
-    });
-    return targets;
-  }
-
-  static bool writes_unseen(jit::Node* layer) { return !targets_of(layer).empty(); }
-
   /// Can something of this type sit inside a value of that type?
   static bool can_hold(const c10::TypePtr& holder, const c10::TypePtr& held) {
     if (holder->kind() == c10::TypeKind::TensorType || !is_mutable(holder)) return false;

@@ -3,8 +3,10 @@
 
 #include "model/cut_rules.hpp"
 #include "model/state.hpp"
+#include "model/undeclared_aliases.hpp"
 
 #include <ATen/ATen.h>
+#include <torch/csrc/jit/ir/alias_analysis.h>
 #include <torch/csrc/jit/passes/constant_propagation.h>
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
 #include <torch/csrc/jit/passes/freeze_module.h>
@@ -24,14 +26,45 @@ namespace jit = torch::jit;
 
 namespace {
 
+bool holds_memory(const jit::Value* value) {
+  const auto kind = value->type()->kind();
+  return kind == c10::TypeKind::TensorType || !value->type()->containedTypes().empty();
+}
+
+// LibTorch's freezing asks whether an attribute is written, not whether what it holds is: a list whose elements are
+// written becomes a constant that every call changes. Nor does it see that what is stored in another attribute may be
+// written through that.
+bool writes_its_constants(const std::shared_ptr<jit::Graph>& graph) {
+  std::vector<jit::Value*> written;
+  std::vector<jit::Value*> constants;
+  for (jit::Node* node : graph->nodes()) {
+    for (jit::Value* value : values_written_by(node)) written.push_back(value);
+    const bool constant = node->kind() == c10::prim::Constant && !node->output()->type()->containedTypes().empty();
+    if (constant) constants.push_back(node->output());
+    if (node->kind() != c10::prim::SetAttr) continue;
+    if (node->input(1)->node()->kind() == c10::prim::Constant && holds_memory(node->input(1))) return true;
+  }
+  if (written.empty() || constants.empty()) return false;
+  const jit::AliasDb aliases(graph);
+  return std::any_of(constants.begin(), constants.end(), [&](jit::Value* constant) {
+    return std::any_of(written.begin(), written.end(),
+                       [&](jit::Value* value) { return aliases.mayContainAlias(constant, value); });
+  });
+}
+
 // Attributes become constants where nothing writes them. What LibTorch cannot freeze as a whole (interfaces, modules
-// that are handed about) keeps its attributes at first; gather_state makes constants of them one by one.
+// that are handed about), or freezes wrongly, keeps its attributes at first; gather_state makes constants of them one
+// by one.
 jit::Module with_constants(const jit::Module& module) {
   try {
-    return jit::freeze_module(module);
+    jit::Module frozen = jit::freeze_module(module);
+    const auto graph = frozen.get_method("forward").graph();
+    jit::Inline(*graph);
+    if (!writes_its_constants(graph)) return frozen;
   } catch (const std::exception&) {
-    return module.clone();
+    // Below.
   }
+  return module.clone(/*inplace=*/true);
 }
 
 /// Something of this type, made before `node`; null when there is no simple value of the type.
@@ -210,7 +243,9 @@ Result<Lowered> lower(const jit::Module& module) try {
   jit::removeDropout(lowered.graph);
   // Hidden writers fold to wrong constants once a cut parts them from their readers (right on the first call only).
   jit::RemoveListMutation(lowered.graph);
-  jit::RemoveTensorMutation(lowered.graph);
+  jit::RemoveTensorMutation(lowered.graph, [](jit::Node* writer) {
+    return writer->inputs().empty() || !comes_from_undeclared_alias(writer->input(0));
+  });
   jit::ConstantPropagation(lowered.graph);
   jit::EliminateDeadCode(lowered.graph);
   jit::EraseShapeInformation(lowered.graph);

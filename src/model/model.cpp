@@ -5,6 +5,7 @@
 #include "model/layer_graph_builder.hpp"
 #include "model/lowering.hpp"
 #include "model/segment_builder.hpp"
+#include "model/shared_weights.hpp"
 #include "model/typed_value.hpp"
 #include "model/value_copy.hpp"
 
@@ -84,6 +85,9 @@ const std::string& Model::hash() const noexcept {
 }
 std::size_t Model::layer_count() const noexcept {
   return state_->lowered.layers.size();
+}
+std::vector<SharedWeight> Model::shared_weights() const {
+  return detail::shared_weights(state_->lowered);
 }
 bool Model::has_state() const noexcept {
   return state_->lowered.state.type()->numAttributes() != 0;

@@ -4,6 +4,7 @@
 #include "model/lowering.hpp"
 #include "model/optimize.hpp"
 #include "model/typed_value.hpp"
+#include "model/undeclared_aliases.hpp"
 #include "model/value_copy.hpp"
 
 #include <fmt/format.h>
@@ -68,6 +69,15 @@ std::vector<bool> arguments_written(const jit::Module& module) {
   const jit::AliasDb aliases(graph);
   std::vector<jit::Value*> values;
   add_written(aliases, *graph->block(), values);
+  for (jit::Node* node : detail::undeclared_aliases(*graph->block())) {
+    const auto written_too = [&](jit::Value* output) {
+      return std::any_of(values.begin(), values.end(),
+                         [&](jit::Value* value) { return aliases.mayContainAlias(output, value); });
+    };
+    const auto outputs = node->outputs();
+    if (std::any_of(outputs.begin(), outputs.end(), written_too))
+      values.insert(values.end(), node->inputs().begin(), node->inputs().end());
+  }
   std::vector<bool> written;
   for (jit::Value* input : graph->inputs().slice(1)) {
     const auto shares = [&](jit::Value* value) { return aliases.mayContainAlias(input, value); };

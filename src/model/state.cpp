@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/state.hpp"
 
+#include "model/undeclared_aliases.hpp"
+
 #include <fmt/format.h>
 
 #include <torch/csrc/jit/ir/alias_analysis.h>
@@ -84,16 +86,16 @@ class Gathering {
 
   void move_accesses() {
     if (!is_only_looked_into(graph_.inputs()[0])) throw std::runtime_error("the module hands itself to an operator");
-    jit::Value* self = graph_.inputs()[0];
+    std::vector<std::pair<jit::Node*, const Place*>> accesses;  // Found first: moving one makes it a use of `self`.
     for (const auto& [value, place] : places_) {
-      const std::vector<jit::Use> uses(value->uses().begin(), value->uses().end());
-      for (const jit::Use& use : uses) {
-        jit::Node* node = use.user;
-        if (node->kind() == c10::prim::GetAttr && places_.count(node->output()) != 0) continue;
-        const std::string name = moved(place, node->s(c10::attr::name));
-        node->s_(c10::attr::name, name);
-        if (value != self) node->replaceInput(0, self);
+      for (const jit::Use& use : value->uses()) {
+        const bool to_a_place = use.user->kind() == c10::prim::GetAttr && places_.count(use.user->output()) != 0;
+        if (!to_a_place) accesses.emplace_back(use.user, &place);
       }
+    }
+    for (const auto& [node, place] : accesses) {
+      node->s_(c10::attr::name, moved(*place, node->s(c10::attr::name)));
+      node->replaceInput(0, graph_.inputs()[0]);
     }
   }
 
@@ -128,10 +130,21 @@ std::set<std::string> written_attributes(const jit::Module& flat, const std::sha
   // "Frozen" takes attributes for objects of their own instead of lumping all together.
   const jit::AliasDb aliases(graph, /*isFrozen=*/true);
   std::set<std::string> written;
+  std::vector<jit::Value*> targets;  // Written, or made part of the state.
+  for (jit::Node* node : graph->nodes()) {
+    for (jit::Value* value : values_written_by(node)) targets.push_back(value);
+  }
   for (const jit::Node* node : accesses) {
+    if (node->kind() == c10::prim::SetAttr) targets.push_back(const_cast<jit::Node*>(node)->input(1));
+  }
+  const auto may_be_written = [&](jit::Value* value) {
+    return aliases.hasWriters(value) || std::any_of(targets.begin(), targets.end(), [&](jit::Value* target) {
+             return target == value || aliases.mayContainAlias(value, target);
+           });
+  };
+  for (jit::Node* node : accesses) {
     const bool set = node->kind() == c10::prim::SetAttr;
-    if (set || is_module(node->output()) || aliases.hasWriters(node->output()))
-      written.insert(node->s(c10::attr::name));
+    if (set || is_module(node->output()) || may_be_written(node->output())) written.insert(node->s(c10::attr::name));
   }
   for (const auto& group : groups_that_share(flat)) {
     if (std::any_of(group.begin(), group.end(), [&](const std::string& name) { return written.count(name) != 0; }))

@@ -3,7 +3,9 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <unordered_map>
 #include <vector>
 
@@ -27,6 +29,7 @@ class Copier {
     if (!tensor.defined()) return tensor;
     const bool plain = tensor.layout() == at::kStrided && tensor.has_storage() && !tensor.is_quantized() &&
                        !tensor.is_conj() && !tensor.is_neg();
+    if (tensor.is_quantized() && tensor.qscheme() == at::kPerTensorAffine) return copy_in_order(tensor);
     if (!plain) return tensor.clone();
     const c10::Storage& given = tensor.storage();
     auto& storage = storages_[given.unsafeGetStorageImpl()];
@@ -36,6 +39,18 @@ class Copier {
     }
     return at::empty({0}, tensor.options())
         .set_(storage.storage(), tensor.storage_offset(), tensor.sizes(), tensor.strides());
+  }
+
+  /// LibTorch 1.13 makes a clone of a quantized tensor contiguous, whatever its strides were.
+  static at::Tensor copy_in_order(const at::Tensor& tensor) {
+    std::vector<std::int64_t> order(static_cast<std::size_t>(tensor.dim()));
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(),
+                     [&](std::int64_t a, std::int64_t b) { return tensor.stride(a) > tensor.stride(b); });
+    std::vector<std::int64_t> back(order.size());
+    for (std::size_t i = 0; i < order.size(); ++i)
+      back[static_cast<std::size_t>(order[i])] = static_cast<std::int64_t>(i);
+    return tensor.permute(order).clone().permute(back);
   }
 
   c10::IValue copy_container(const c10::IValue& value) {

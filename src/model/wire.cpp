@@ -343,21 +343,23 @@ class Reader {
     return at::_make_per_channel_quantized_tensor(integers, scales, zero_points, axis);
   }
 
-  // LibTorch's constructors check that the indices lie inside.
+  // A peer can still write to its message: indices are copied before they are checked.
   at::Tensor sparse_coordinates() {
     const auto shape = sizes(get<std::uint64_t>());
     const bool coalesced = get<std::uint8_t>() != 0;
-    const at::Tensor indices = nested_strided();
+    const at::Tensor indices = nested_strided().clone();
     const at::Tensor values = nested_strided();
+    at::_validate_sparse_coo_tensor_args(indices, values, shape);
     return at::sparse_coo_tensor(indices, values, shape)._coalesced_(coalesced);
   }
 
   at::Tensor sparse_compressed() {
     const auto shape = sizes(get<std::uint64_t>());
     const auto layout = static_cast<at::Layout>(get<std::int8_t>());
-    const at::Tensor compressed = nested_strided();
-    const at::Tensor plain = nested_strided();
+    const at::Tensor compressed = nested_strided().clone();
+    const at::Tensor plain = nested_strided().clone();
     const at::Tensor values = nested_strided();
+    at::_validate_sparse_compressed_tensor_args(compressed, plain, values, shape, layout);
     return at::sparse_compressed_tensor(compressed, plain, values, shape, values.options().layout(layout));
   }
 

@@ -13,7 +13,7 @@ using amp4ec::detail::copy_value;
 
 namespace {
 
-bool equal(const c10::IValue& a, const c10::IValue& b) {
+bool same(const c10::IValue& a, const c10::IValue& b) {
   return compare(Value(a), Value(b)).bit_equal;
 }
 
@@ -21,7 +21,7 @@ bool equal(const c10::IValue& a, const c10::IValue& b) {
 c10::IValue checked_copy(const c10::IValue& value) {
   const c10::IValue copy = copy_value(value);
   CHECK(copy.type()->annotation_str() == value.type()->annotation_str());
-  CHECK(equal(copy, value));
+  CHECK(same(copy, value));
   CHECK_FALSE(copy.overlaps(value));
   return copy;
 }
@@ -57,9 +57,9 @@ TEST_CASE("strides, gaps and expansions are kept") {
   }
   CHECK_FALSE(copy_value(at::Tensor()).toTensor().defined());
   const at::Tensor complex = at::complex(at::randn({3}), at::randn({3}));
-  CHECK(equal(copy_value(complex), complex));
-  CHECK(equal(copy_value(complex.conj()), complex.conj()));
-  CHECK(equal(copy_value(at::imag(complex.conj())), at::imag(complex.conj())));
+  CHECK(same(copy_value(complex), complex));
+  CHECK(same(copy_value(complex.conj()), complex.conj()));
+  CHECK(same(copy_value(at::imag(complex.conj())), at::imag(complex.conj())));
 }
 
 TEST_CASE("lists, dictionaries and tuples are copied through and through") {
@@ -97,8 +97,7 @@ TEST_CASE("quantized and sparse tensors are copied") {
   const at::Tensor image = at::randn({2, 3, 4, 5}).contiguous(at::MemoryFormat::ChannelsLast);
   const at::Tensor quantized = at::quantize_per_tensor(image, 0.1, 3, at::kQUInt8);
   const at::Tensor copy = copy_value(quantized).toTensor();
-  CHECK(equal(copy, quantized));
-  CHECK(copy.strides() == quantized.strides());
+  CHECK(same(copy, quantized));
   CHECK_FALSE(copy.is_alias_of(quantized));
   const auto rows =
       copy_value(
@@ -107,7 +106,7 @@ TEST_CASE("quantized and sparse tensors are copied") {
   CHECK(rows[1].int_repr()[0].item<int>() == 3);
   const at::Tensor sparse = at::eye(3).to_sparse();
   const at::Tensor sparse_copy = copy_value(sparse).toTensor();
-  CHECK(equal(sparse_copy, sparse));
+  CHECK(same(sparse_copy, sparse));
   CHECK(sparse_copy.is_coalesced());
   sparse_copy._values().fill_(5.0);
   CHECK(at::equal(sparse.to_dense(), at::eye(3)));
@@ -126,4 +125,10 @@ TEST_CASE("a module's copy has state of its own, shared inside as before") {
   CHECK(at::equal(copy.forward({at::ones({1})}).toTensor(), at::full({2}, 2.0)));
   CHECK(at::equal(copy.attr("child").toModule().attr("weights").toTensor(), at::full({2, 2}, 2.0)));
   CHECK(at::equal(weights, at::ones({2, 2})));
+}
+
+TEST_CASE("the copy of a quantized tensor keeps its strides") {
+  const at::Tensor image = at::randn({2, 3, 4, 5}).contiguous(at::MemoryFormat::ChannelsLast);
+  const at::Tensor quantized = at::quantize_per_tensor(image, 0.1, 3, at::kQUInt8);
+  CHECK(copy_value(quantized).toTensor().strides() == quantized.strides());
 }

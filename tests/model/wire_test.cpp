@@ -131,6 +131,7 @@ TEST_CASE("every kind of value arrives as it was sent, copied or in place") {
       INFO("value " << i);
       CHECK(compare(in_place[i], sent[i]).bit_equal);
       CHECK(compare(copied[i], sent[i]).bit_equal);
+      if (sent[i].is_tensor()) continue;
       // Containers come without element types; who knows the signature gives these back.
       c10::IValue typed = copied[i].ivalue();
       CHECK(conform(typed, sent[i].ivalue().type()));

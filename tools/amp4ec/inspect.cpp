@@ -7,6 +7,7 @@
 #include "verb.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <CLI/CLI.hpp>
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
@@ -67,6 +68,24 @@ json::array leaves_json(const LayerGraph& graph) {
   return leaves;
 }
 
+json::array shared_json(const std::vector<SharedWeight>& weights) {
+  json::array shared;
+  for (const SharedWeight& weight : weights) {
+    shared.push_back(json::object{{"bytes", weight.bytes.count},
+                                  {"layers", json::array(weight.layers.begin(), weight.layers.end())}});
+  }
+  return shared;
+}
+
+std::string shared_text(const std::vector<SharedWeight>& weights) {
+  std::string text;
+  for (const SharedWeight& weight : weights) {
+    text += fmt::format("weights of {} are used by layers {}: a cut between them keeps a copy on either side\n",
+                        format_bytes(weight.bytes), fmt::join(weight.layers, ", "));
+  }
+  return text;
+}
+
 std::string layers_text(const LayerGraph& graph, const LayerTimes& times) {
   Table table({"layer", "name", "Mflop", "weights", "output", "time"});
   for (std::size_t i = 0; i < graph.layers.size(); ++i) {
@@ -119,9 +138,11 @@ Result<Exit> run_inspect(const InspectOptions& options) {
                                      {"whole_us", times.empty() ? json::value(nullptr) : json::value(whole_us)},
                                      {"layers", layers_json(graph, times)},
                                      {"cuts", cuts_json(graph)},
+                                     {"shared_weights", shared_json(subject->model.shared_weights())},
+                                     {"stateful", subject->model.has_state()},
                                      {"leaves", leaves_json(graph)}});
     }
-    std::string text = layers_text(graph, times) + cuts_text(graph);
+    std::string text = layers_text(graph, times) + cuts_text(graph) + shared_text(subject->model.shared_weights());
     if (!times.empty()) text += fmt::format("whole model: {}\n", format_us(whole_us));
     return print(options.leaves ? text + leaves_text(graph) : text);
   }();

@@ -11,8 +11,15 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace amp4ec {
+
+/// A constant that several layers read. A cut between them leaves a copy on either side.
+struct SharedWeight {
+  Bytes bytes;
+  std::vector<std::size_t> layers;  ///< Ascending.
+};
 
 /// A TorchScript module, loaded and lowered: in evaluation mode, frozen, inlined, free of the mutation that can be
 /// proved unnecessary. The unsplit module is kept beside it as the reference for every answer (both share their
@@ -46,6 +53,9 @@ class Model {
   /// Gives an answer that came from elsewhere the type that `forward` declares: messages carry lists without element
   /// types and named tuples without names. @error ProtocolViolation when it cannot have that type.
   [[nodiscard]] Result<Value> check_answer(const Value& answer) const;
+
+  /// What segments would hold twice: tied weights, and tables that several layers look into.
+  [[nodiscard]] std::vector<SharedWeight> shared_weights() const;
 
   /// True when the model keeps something from call to call. One segment owns each piece of that; it is never
   /// replicated.

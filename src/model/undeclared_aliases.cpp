@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/undeclared_aliases.hpp"
+
+#include <set>
+
+namespace amp4ec::detail {
+
+namespace jit = torch::jit;
+
+bool returns_argument_undeclared(const jit::Node* node) {
+  static const std::set<c10::Symbol> operators = [] {
+    std::set<c10::Symbol> symbols;
+    for (const char* name : {"aten::dropout",
+                             "aten::alpha_dropout",
+                             "aten::feature_dropout",
+                             "aten::feature_alpha_dropout",
+                             "aten::type_as",
+                             "aten::atleast_1d",
+                             "aten::atleast_2d",
+                             "aten::atleast_3d",
+                             "aten::broadcast_tensors",
+                             "aten::unsafe_chunk",
+                             "aten::unsafe_split",
+                             "aten::unsafe_split_with_sizes",
+                             "aten::_unsafe_view",
+                             "aten::meshgrid",
+                             "aten::cartesian_prod",
+                             "aten::conj_physical",
+                             "aten::real",
+                             "aten::pin_memory",
+                             "aten::einsum",
+                             "aten::dequantize",
+                             "aten::to_dense",
+                             "aten::to_mkldnn",
+                             "aten::sum_to_size"}) {
+      symbols.insert(c10::Symbol::fromQualString(name));
+    }
+    return symbols;
+  }();
+  return operators.count(node->kind()) != 0;
+}
+
+std::vector<jit::Node*> undeclared_aliases(jit::Block& block) {
+  std::vector<jit::Node*> found;
+  for (jit::Node* node : block.nodes()) {
+    if (returns_argument_undeclared(node)) found.push_back(node);
+    for (jit::Block* inner : node->blocks()) {
+      for (jit::Node* deeper : undeclared_aliases(*inner)) found.push_back(deeper);
+    }
+  }
+  return found;
+}
+
+bool comes_from_undeclared_alias(const jit::Value* value) {
+  while (true) {
+    const jit::Node* node = value->node();
+    if (returns_argument_undeclared(node)) return true;
+    const bool unpacks = node->kind() == c10::prim::ListUnpack || node->kind() == c10::prim::TupleUnpack;
+    const auto* schema = node->maybeSchema();
+    const bool view = schema != nullptr && value->offset() < schema->returns().size() &&
+                      schema->returns()[value->offset()].alias_info() != nullptr;
+    if ((!view && !unpacks) || node->inputs().empty()) return false;
+    value = node->input(0);
+  }
+}
+
+std::vector<jit::Value*> values_written_by(jit::Node* node) {
+  std::vector<jit::Value*> written;
+  const auto* schema = node->maybeSchema();
+  for (std::size_t i = 0; schema != nullptr && i < node->inputs().size() && i < schema->arguments().size(); ++i) {
+    const auto* alias = schema->arguments()[i].alias_info();
+    if (alias != nullptr && alias->isWrite()) written.push_back(node->input(i));
+  }
+  if (node->kind() == c10::prim::SetAttr) written.push_back(node->input(0));
+  for (jit::Block* block : node->blocks()) {
+    for (jit::Node* inner : block->nodes()) {
+      for (jit::Value* value : values_written_by(inner)) written.push_back(value);
+    }
+  }
+  return written;
+}
+
+}  // namespace amp4ec::detail

@@ -143,7 +143,7 @@ std::optional<std::size_t> tuple_size(std::size_t output_count) {
 std::unique_ptr<SegmentExecutor> build(jit::Module module, std::size_t outputs, Form form) {
   auto written =
       arguments_written(module);  // Before optimising, which brings operators that alias analysis does not know.
-  if (form == Form::Optimized) module = detail::optimize(std::move(module));
+  if (form == Form::Optimized) module = detail::optimize(module);
   return std::make_unique<TorchScriptExecutor>(module, std::move(written), tuple_size(outputs));
 }
 

@@ -27,7 +27,7 @@ bool conform_list(c10::IValue& value, const c10::TypePtr& type) {
     if (!conform(element, element_type)) return false;
     typed.push_back(std::move(element));
   }
-  value = std::move(typed);
+  value = typed;
   return true;
 }
 
@@ -43,7 +43,7 @@ bool conform_dict(c10::IValue& value, const c10::TypePtr& type) {
     if (!conform(key, wanted->getKeyType()) || !conform(mapped, wanted->getValueType())) return false;
     typed.insert(std::move(key), std::move(mapped));
   }
-  value = std::move(typed);
+  value = typed;
   return true;
 }
 

@@ -44,12 +44,19 @@ TEST_CASE("bad use ends with one clear line") {
 }
 
 TEST_CASE("what comes in a later version is refused, not ignored") {
-  const std::vector<std::vector<std::string>> later = {{"--rate", "5"},           {"--arrivals", "poisson"},
-                                                       {"--cache", "1MiB"},       {"--workers", "thread"},
-                                                       {"--link", "a:b:1MB:1ms"}, {"--op-library", "ops.so"}};
+  const std::vector<std::vector<std::string>> later = {{"--rate", "5"},
+                                                       {"--arrivals", "poisson"},
+                                                       {"--cache", "1MiB"},
+                                                       {"--workers", "thread"},
+                                                       {"--link", "a:b:1MB:1ms"}};
   for (const auto& option : later) {
     check_refused({"run", "lstm", "--node", "a:1:0", option[0], option[1]}, 2, {option[0], "later version"});
   }
+}
+
+TEST_CASE("an operator library that cannot be loaded is named") {
+  check_refused({"inspect", "lstm", "--op-library", "/no/such/ops.so"}, 2, {"/no/such/ops.so", "operator library"});
+  check_refused({"inspect", "lstm", "--op-library", "/proc/self/cmdline"}, 2, {"/proc/self/cmdline"});
 }
 
 TEST_CASE("bad input ends with one clear line") {

@@ -23,8 +23,8 @@ struct Subject {
 };
 
 /// The file, or the reference model of that name where there is no such file. Unless the user trusts it, a process of
-/// its own first tries the file, and runs it on the example if there is one. @error as load_untrusted; FileNotFound when
-/// there is neither.
+/// its own first tries the file, and runs it on the example if there is one. @error as load_untrusted; FileNotFound
+/// when there is neither.
 Result<Model> load_model(const ModelOptions& options, const Values* example = nullptr);
 
 /// The model, its inputs and its layers. A reference model knows its inputs; for a file they must be given.

@@ -67,7 +67,7 @@ jit::Module with_constants(const jit::Module& module) {
   return module.clone(/*inplace=*/true);
 }
 
-/// Something of this type, made before `node`; null when there is no simple value of the type.
+/// Something of this type, made at the insertion point; null when there is no simple value of the type.
 jit::Value* placeholder(jit::Graph& graph, const c10::TypePtr& type) {
   switch (type->kind()) {
     case c10::TypeKind::TensorType: return graph.insertConstant(at::empty({0}));
@@ -230,9 +230,7 @@ Result<Lowered> lower(const jit::Module& module) try {
   if (!module.find_method("forward")) {
     return Error{Errc::ModelRejected, "the module has no method 'forward'; script or trace the model that is called"};
   }
-  jit::Module evaluated = module.clone(/*inplace=*/true);  // Types and graphs of its own, the same weights.
-  evaluated.eval();
-  const jit::Module frozen = with_constants(evaluated);
+  const jit::Module frozen = with_constants(module);
   Lowered lowered;
   lowered.graph = frozen.get_method("forward").graph();
   jit::Inline(*lowered.graph);

@@ -33,7 +33,8 @@ struct Lowered {
   [[nodiscard]] const LiveRange& range(const torch::jit::Value* value) const { return ranges[range_of.at(value)]; }
 };
 
-/// Freezes, inlines, removes mutation. The given module is not changed; the result shares its weights.
+/// Freezes, inlines, removes mutation. The given module, in evaluation mode, is not changed; the result shares its
+/// weights.
 /// @error ModelRejected.
 Result<Lowered> lower(const torch::jit::Module& module);
 

@@ -157,6 +157,7 @@ std::set<std::string> written_attributes(const jit::Module& flat, const std::sha
 jit::Module without_constants(const jit::Module& flat, const std::shared_ptr<jit::Graph>& graph) {
   std::vector<jit::Node*> accesses;
   add_accesses(*graph->block(), accesses, graph->inputs()[0]);
+  if (accesses.empty()) return flat;  // As most models: the analysis below takes its time.
   std::set<std::string> kept = written_attributes(flat, graph, accesses);
   for (jit::Node* node : accesses) {
     const std::string name = node->s(c10::attr::name);

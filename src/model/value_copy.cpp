@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/value_copy.hpp"
 
+#include "model/memory_order.hpp"
+
 #include <ATen/ATen.h>
 
-#include <algorithm>
 #include <cstring>
-#include <numeric>
 #include <unordered_map>
 #include <vector>
 
@@ -43,14 +43,8 @@ class Copier {
 
   /// LibTorch 1.13 makes a clone of a quantized tensor contiguous, whatever its strides were.
   static at::Tensor copy_in_order(const at::Tensor& tensor) {
-    std::vector<std::int64_t> order(static_cast<std::size_t>(tensor.dim()));
-    std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(),
-                     [&](std::int64_t a, std::int64_t b) { return tensor.stride(a) > tensor.stride(b); });
-    std::vector<std::int64_t> back(order.size());
-    for (std::size_t i = 0; i < order.size(); ++i)
-      back[static_cast<std::size_t>(order[i])] = static_cast<std::int64_t>(i);
-    return tensor.permute(order).clone().permute(back);
+    const auto order = memory_order(tensor);
+    return tensor.permute(order).clone().permute(inverse_of(order));
   }
 
   c10::IValue copy_container(const c10::IValue& value) {

@@ -2,6 +2,7 @@
 #include "model/wire.hpp"
 
 #include "model/lowering.hpp"
+#include "model/memory_order.hpp"
 
 #include <fmt/format.h>
 
@@ -10,7 +11,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <numeric>
 #include <type_traits>
 
 namespace amp4ec::detail {
@@ -95,15 +95,6 @@ class Writer {
   std::size_t used_ = 0;
   bool measuring_ = false;
 };
-
-/// Dimensions in the order in which they lie in memory, the widest step first.
-std::vector<std::int64_t> memory_order(const at::Tensor& tensor) {
-  std::vector<std::int64_t> order(static_cast<std::size_t>(tensor.dim()));
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::int64_t a, std::int64_t b) { return tensor.stride(a) > tensor.stride(b); });
-  return order;
-}
 
 /// Elements from the first that the tensor shows to the last: what has to travel for its strides to stay true.
 std::uint64_t extent(const at::Tensor& tensor) {
@@ -325,10 +316,7 @@ class Reader {
     const auto order = permutation();
     const at::Tensor integers = nested_strided();
     if (static_cast<std::size_t>(integers.dim()) != order.size()) fail("a quantized tensor of two ranks");
-    std::vector<std::int64_t> back(order.size());
-    for (std::size_t i = 0; i < order.size(); ++i)
-      back[static_cast<std::size_t>(order[i])] = static_cast<std::int64_t>(i);
-    return at::_make_per_tensor_quantized_tensor(integers, scale, zero_point).permute(back);
+    return at::_make_per_tensor_quantized_tensor(integers, scale, zero_point).permute(inverse_of(order));
   }
 
   at::Tensor quantized_per_channel() {

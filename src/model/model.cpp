@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <amp4ec/model/model.hpp>
 
+#include "model/archive.hpp"
 #include "model/graph_hash.hpp"
 #include "model/layer_graph_builder.hpp"
 #include "model/lowering.hpp"
@@ -10,11 +11,6 @@
 #include "model/value_copy.hpp"
 
 #include <fmt/format.h>
-
-#include <caffe2/serialize/inline_container.h>
-#include <torch/csrc/jit/serialization/import.h>
-
-#include <fstream>
 
 namespace amp4ec {
 
@@ -27,43 +23,10 @@ struct Model::State {
   std::string hash;
 };
 
-namespace {
-
-Result<void> check_archive(const std::filesystem::path& file) {
-  const auto show = file.string();
-  std::error_code failed;
-  if (std::filesystem::is_directory(file, failed))
-    return Error{Errc::FileNotFound, fmt::format("'{}' is a folder", show)};
-  std::ifstream in(file, std::ios::binary);
-  if (!in) return Error{Errc::FileNotFound, fmt::format("cannot read '{}': {}", show, std::strerror(errno))};
-  char magic[4] = {};
-  in.read(magic, sizeof magic);
-  if (in.gcount() != sizeof magic || std::string_view(magic, 4) != "PK\x03\x04") {
-    return Error{
-        Errc::NotTorchScript,
-        fmt::format("'{}' is not a TorchScript archive; write one with torch.jit.script or .trace and .save", show)};
-  }
-  try {
-    caffe2::serialize::PyTorchStreamReader reader(show);
-    if (reader.hasRecord("constants.pkl")) return {};
-    return Error{Errc::NotTorchScript, fmt::format("'{}' holds data but no program, as torch.save writes it; use "
-                                                   "torch.jit.script or .trace and .save",
-                                                   show)};
-  } catch (const std::exception& exception) {
-    return Error{Errc::ModelCorrupt, fmt::format("'{}' is damaged: {}", show, detail::first_line(exception))};
-  }
-}
-
-}  // namespace
-
 Result<Model> Model::load(const std::filesystem::path& file) {
-  if (auto checked = check_archive(file); !checked) return checked.error();
-  try {
-    return from_module(jit::load(file.string(), at::Device(at::kCPU)));
-  } catch (const std::exception& exception) {
-    return Error{Errc::ModelCorrupt,
-                 fmt::format("LibTorch cannot load '{}': {}", file.string(), detail::first_line(exception))};
-  }
+  auto module = detail::load_archive(file);
+  if (!module) return module.error();
+  return from_module(*module);
 }
 
 Result<Model> Model::from_module(const jit::Module& module) try {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/value_copy.hpp"
 
-#include "model/memory_order.hpp"
+#include "model/strides.hpp"
 
 #include <ATen/ATen.h>
 

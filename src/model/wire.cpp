@@ -2,7 +2,7 @@
 #include "model/wire.hpp"
 
 #include "model/lowering.hpp"
-#include "model/memory_order.hpp"
+#include "model/strides.hpp"
 
 #include <fmt/format.h>
 
@@ -95,15 +95,6 @@ class Writer {
   std::size_t used_ = 0;
   bool measuring_ = false;
 };
-
-/// Elements from the first that the tensor shows to the last: what has to travel for its strides to stay true.
-std::uint64_t extent(const at::Tensor& tensor) {
-  if (tensor.numel() == 0) return 0;
-  std::uint64_t last = 0;
-  for (std::int64_t d = 0; d < tensor.dim(); ++d)
-    last += static_cast<std::uint64_t>((tensor.size(d) - 1) * tensor.stride(d));
-  return last + 1;
-}
 
 void write_strided(Writer& out, const at::Tensor& given) {
   at::Tensor tensor = given.resolve_conj().resolve_neg();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/probe_child.hpp"
 
+#include "model/tensor_bounds.hpp"
 #include "model/wire.hpp"
 #include "runtime/control_protocol.hpp"
 
@@ -92,7 +93,9 @@ Result<void> run_model(const Model& model, int example, int out) {
 
 Result<void> try_model(const ProbeRequest& request, int out) {
   say(out, "L");
-  auto model = Model::load(fmt::format("/proc/self/fd/{}", request.file));
+  auto module = load_within_bounds(fmt::format("/proc/self/fd/{}", request.file));
+  if (!module) return module.error();
+  auto model = Model::from_module(*module);
   if (!model) return model.error();
   if (request.example < 0) return {};
   return run_model(*model, request.example, out);

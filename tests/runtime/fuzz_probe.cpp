@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // fuzz_probe [CASES] [SEED]: damages archives of small models in many ways and loads each as an untrusted file.
+// fuzz_probe FILE...: tries kept files again, each with the inputs of every sample.
 //
 // Every case must end in a clear error, or in the very answer that LibTorch gives for the damaged file. Prints a table;
 // exits with 1 when an answer differs. A crash or hang of this process is the other way to fail.
@@ -172,20 +173,7 @@ std::string try_file(Probe& probe, const std::filesystem::path& file, const Samp
   return compare(answer->front(), *expected).bit_equal ? "same answer as LibTorch" : "DIFFERENT: another answer";
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  const std::size_t cases = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 300;
-  Random random(argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1);
-  disable_fuser_in_this_process();
-  torch::manual_seed(7);
-  ProbeOptions options;
-  options.timeout = std::chrono::seconds(20);
-  auto probe = Probe::start(options);
-  if (!probe) {
-    fmt::print(stderr, "{}\n", probe.error().what());
-    return 2;
-  }
+int try_damaged_files(Probe& probe, std::size_t cases, Random random) {
   const auto samples = make_samples();
   const auto file = std::filesystem::temp_directory_path() / fmt::format("amp4ec-fuzz-{}.pt", getpid());
   std::map<std::string, std::size_t> outcomes;
@@ -194,8 +182,8 @@ int main(int argc, char** argv) {
   for (std::size_t i = 0; i < cases; ++i) {
     const Sample& sample = samples[i % samples.size()];
     const std::string bytes = i < samples.size() ? sample.archive : damage(sample.archive, random);
-    std::ofstream(file, std::ios::binary) << bytes;
-    const std::string outcome = try_file(*probe, file, sample);
+    std::ofstream(file, std::ios::binary) << bytes;  // Stays when this process crashes.
+    const std::string outcome = try_file(probe, file, sample);
     const bool bad = outcome.starts_with("DIFFERENT") || (i < samples.size() && outcome.starts_with("error"));
     if (bad) {
       const auto kept = fmt::format("{}.{}", file.string(), i);
@@ -212,4 +200,33 @@ int main(int argc, char** argv) {
   fmt::print("{} cases in {:.0f} s; this process peaked at {} MiB\n", cases,
              std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), usage.ru_maxrss / 1024);
   return good ? 0 : 1;
+}
+
+int try_kept_files(Probe& probe, const std::vector<std::filesystem::path>& files) {
+  bool good = true;
+  for (const auto& file : files) {
+    for (const Sample& sample : make_samples()) {
+      const std::string outcome = try_file(probe, file, sample);
+      fmt::print("{}: {}\n", file.string(), outcome);
+      good = good && !outcome.starts_with("DIFFERENT");
+    }
+  }
+  return good ? 0 : 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  disable_fuser_in_this_process();
+  torch::manual_seed(7);
+  ProbeOptions options;
+  options.timeout = std::chrono::seconds(20);
+  auto probe = Probe::start(options);
+  if (!probe) {
+    fmt::print(stderr, "{}\n", probe.error().what());
+    return 2;
+  }
+  if (argc > 1 && std::filesystem::exists(argv[1])) return try_kept_files(*probe, {argv + 1, argv + argc});
+  const std::size_t cases = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 300;
+  return try_damaged_files(*probe, cases, Random(argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1));
 }

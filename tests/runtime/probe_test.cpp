@@ -51,6 +51,14 @@ const char* greedy_program = R"(
         return torch.relu(x) + y.sum()
 )";
 
+/// The text once exchanged for another of the same length.
+std::string exchanged(std::string archive, std::string_view text, std::string_view by) {
+  const auto at = archive.find(text);
+  REQUIRE(at != std::string::npos);
+  REQUIRE(text.size() == by.size());
+  return archive.replace(at, text.size(), by);
+}
+
 }  // namespace
 
 TEST_CASE("a sound file passes and loads") {
@@ -90,6 +98,46 @@ TEST_CASE("what a file does to the process that tries it is one error, and the n
   }
   file.write(sound);
   CHECK(probe.check(file.path(), &example).has_value());
+}
+
+TEST_CASE("a tensor that reaches beyond its data, or has none, is refused before it runs") {
+  torch::jit::Module module("Counter");
+  module.register_buffer("seen", torch::randn({4}));
+  module.define(R"(
+    def forward(self, x):
+        self.seen.add_(x.sum(0))
+        return self.seen * 2.0
+  )");
+  const std::string sound = archive_of(module);
+  const TemporaryFile file;
+  Probe probe = Probe::start().value();
+  const auto refused = [&](const std::string& archive, const char* why) {
+    file.write(archive);
+    const auto checked = probe.check(file.path());
+    REQUIRE(checked.has_error());
+    CHECK(checked.error().code == Errc::ModelCorrupt);
+    INFO(checked.error().message);
+    CHECK(checked.error().message.find(why) != std::string::npos);
+    CHECK(checked.error().message.find("tensor 'seen'") != std::string::npos);
+  };
+  // In pickle's opcodes: K is a number of one byte, t ends a tuple, Q a storage, ( begins a tuple.
+  const std::string longer = exchanged(sound, std::string("K\x04t(K\x01t", 7), std::string("K\x40t(K\x01t", 7));
+  refused(longer, "need 256 bytes, the file holds 16");
+  refused(exchanged(longer, "K\x04tQ", "K\x40tQ"), "need 256 bytes, the file holds 16");  // So does the storage.
+  refused(exchanged(sound, std::string("K\x04t(K\x01t", 7), std::string("K\x04t(K\x02t", 7)), "need 28 bytes");
+
+  std::string empty = sound;
+  const auto name = empty.rfind("/data/0");
+  const auto entry = empty.rfind("PK\x01\x02", name);
+  REQUIRE(entry != std::string::npos);
+  empty[entry + 38] = 0x10;  // Its attributes: a folder.
+  refused(empty, "holds no data");
+
+  torch::jit::Module ones("Ones");
+  ones.register_buffer("mask", torch::full({3}, -1, torch::kLong));
+  ones.define("def forward(self, x):\n    return x + self.mask.sum()\n");
+  file.write(archive_of(ones));
+  CHECK(probe.check(file.path()).has_value());
 }
 
 TEST_CASE("wrong inputs are an error of the inputs") {

@@ -27,4 +27,14 @@ inline std::vector<std::int64_t> inverse_of(const std::vector<std::int64_t>& ord
   return inverse;
 }
 
+/// Elements from the first that the tensor shows to the last. @pre sizes and strides were checked, or are LibTorch's
+/// own.
+inline std::uint64_t extent(const at::Tensor& tensor) {
+  if (tensor.numel() == 0) return 0;
+  std::uint64_t last = 0;
+  for (std::int64_t d = 0; d < tensor.dim(); ++d)
+    last += static_cast<std::uint64_t>((tensor.size(d) - 1) * tensor.stride(d));
+  return last + 1;
+}
+
 }  // namespace amp4ec::detail

@@ -85,12 +85,17 @@ void mend(jit::Graph& graph, jit::Block& block) {
 
 }  // namespace
 
-jit::Module optimize(jit::Module module) {
+jit::Module optimize_frozen(jit::Module module) {
   auto graph = module.get_method("forward").graph();
   jit::OptimizeFrozenGraph(graph, /*optimize_numerics=*/true);
+  return module;
+}
+
+jit::Module optimize_for_inference(jit::Module module) {
+  module = optimize_frozen(std::move(module));
   // A frozen module has no `training` attribute, so this optimises the graph in place and does not freeze again.
   module = jit::optimize_for_inference(module);
-  graph = module.get_method("forward").graph();
+  const auto graph = module.get_method("forward").graph();
   mend(*graph, *graph->block());
   return module;
 }

@@ -3,6 +3,7 @@
 
 #include "model/lowering.hpp"
 #include "model/optimize.hpp"
+#include "model/tuned_executor.hpp"
 #include "model/typed_value.hpp"
 #include "model/undeclared_aliases.hpp"
 #include "model/value_copy.hpp"
@@ -19,6 +20,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <optional>
 
 namespace amp4ec {
@@ -36,6 +38,8 @@ Result<Form> parse_form(std::string_view text) {
 }
 
 namespace {
+
+using Transform = std::function<jit::Module(jit::Module)>;
 
 /// Lets LibTorch read an archive straight from memory.
 class MemoryReader final : public caffe2::serialize::ReadAdapterInterface {
@@ -140,19 +144,33 @@ std::optional<std::size_t> tuple_size(std::size_t output_count) {
   return output_count == 1 ? std::nullopt : std::optional(output_count);
 }
 
-std::unique_ptr<SegmentExecutor> build(jit::Module module, std::size_t outputs, Form form) {
-  auto written =
-      arguments_written(module);  // Before optimising, which brings operators that alias analysis does not know.
-  if (form == Form::Optimized) module = detail::optimize(module);
-  return std::make_unique<TorchScriptExecutor>(module, std::move(written), tuple_size(outputs));
+/// The module in one form. It takes a clone: optimising changes graphs, calls change state.
+std::unique_ptr<SegmentExecutor> make_candidate(const jit::Module& module, const std::vector<bool>& written,
+                                                std::size_t outputs, const Transform& transform) {
+  jit::Module own = detail::copy_module(module.clone(/*inplace=*/true));
+  if (transform) own = transform(own);
+  return std::make_unique<TorchScriptExecutor>(own, written, tuple_size(outputs));
+}
+
+std::unique_ptr<SegmentExecutor> build(const jit::Module& module, std::size_t outputs, Form form) {
+  // Before optimising, which brings operators that alias analysis does not know.
+  const auto written = arguments_written(module);
+  auto plain = make_candidate(module, written, outputs, nullptr);
+  if (form == Form::Plain) return plain;
+  const auto in_form = [&](const char* name, const Transform& transform) {
+    return detail::Candidate{name, [=] { return make_candidate(module, written, outputs, transform); }};
+  };
+  return std::make_unique<detail::TunedExecutor>(
+      std::move(plain),
+      std::vector{in_form("optimized for inference", detail::optimize_for_inference),
+                  in_form("frozen", detail::optimize_frozen)},
+      /*stateful=*/module.type()->numAttributes() != 0);
 }
 
 }  // namespace
 
 Result<std::unique_ptr<SegmentExecutor>> make_executor(const Segment& segment, Form form) try {
-  // A clone has graphs of its own: optimising must not reach the segment, which may still be saved or run plain. Its
-  // attributes are state: each executor begins with a fresh copy.
-  return build(detail::copy_module(segment.module().clone(/*inplace=*/true)), segment.output_count(), form);
+  return build(segment.module(), segment.output_count(), form);
 } catch (const std::exception& exception) {
   return Error{Errc::ExecutionFailed, "LibTorch cannot prepare the segment: " + detail::first_line(exception)};
 }

@@ -41,6 +41,10 @@ std::size_t Session::max_in_flight() const noexcept {
   return state_->max_in_flight();
 }
 
+Form Session::form() const noexcept {
+  return state_->form();
+}
+
 std::vector<StageReport> Session::stages() const {
   return state_->stages();
 }

@@ -71,10 +71,9 @@ SessionState::SessionState(SessionParts parts)
   for (const auto& workers : route_states_) candidates_.push_back({workers});
 }
 
-Result<void> SessionState::reload(std::size_t worker, const Segment& segment, Form form,
-                                  std::chrono::nanoseconds timeout) {
+Result<void> SessionState::reload(std::size_t worker, const Segment& segment, std::chrono::nanoseconds timeout) {
   StageWorker& stage = *parts_.workers[worker];
-  if (auto sent = stage.begin_load(segment, form); !sent) return sent;
+  if (auto sent = stage.begin_load(segment, form()); !sent) return sent;
   return stage.finish_load(timeout);
 }
 

@@ -60,7 +60,11 @@ class SessionState : public std::enable_shared_from_this<SessionState> {
   void close();
 
   /// Loads a segment into a worker again, before the first request: it begins with fresh state.
-  Result<void> reload(std::size_t worker, const Segment& segment, Form form, std::chrono::nanoseconds timeout);
+  Result<void> reload(std::size_t worker, const Segment& segment, std::chrono::nanoseconds timeout);
+
+  /// Of the segments that are loaded from now on. Before the first request.
+  void set_form(Form form) noexcept { parts_.options.form = form; }
+  [[nodiscard]] Form form() const noexcept { return parts_.options.form; }
 
   [[nodiscard]] std::vector<StageReport> stages() const;
   [[nodiscard]] std::size_t max_in_flight() const noexcept { return parts_.max_in_flight; }

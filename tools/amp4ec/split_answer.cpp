@@ -3,6 +3,7 @@
 
 #include "files.hpp"
 
+#include <amp4ec/model/compare.hpp>
 #include <amp4ec/runtime/runtime.hpp>
 
 #include <fmt/format.h>
@@ -22,27 +23,64 @@ namespace {
 
 namespace fs = std::filesystem;
 
-using MakeExecutor = std::function<Result<std::unique_ptr<SegmentExecutor>>(const Segment&)>;
+using MakeExecutor = std::function<Result<std::unique_ptr<SegmentExecutor>>(const Segment&, Form)>;
 
-/// Prefix and suffix, each run by an executor that `make` makes.
-Result<SplitAnswer> split_with(const Model& model, std::size_t after, const MakeExecutor& make) {
-  const auto prefix = model.segment(0, after);
-  if (!prefix) return prefix.error();
-  const auto suffix = model.segment(after + 1, model.layer_count() - 1);
-  if (!suffix) return suffix.error();
-  auto first = make(*prefix);
-  if (!first) return first.error();
-  auto second = make(*suffix);
-  if (!second) return second.error();
-  std::shared_ptr<SegmentExecutor> front(std::move(*first));
-  std::shared_ptr<SegmentExecutor> back(std::move(*second));
-  return SplitAnswer([front, back](const Values& inputs) -> Result<Value> {
-    const auto crossing = front->run(inputs);
-    if (!crossing) return crossing.error();
-    auto answer = back->run(*crossing);
-    if (!answer) return answer.error();
-    return std::move(answer->front());
-  });
+/// Splits a model into prefix and suffix, each run by an executor that `make` makes.
+class Pair {
+ public:
+  /// expected: the unsplit model's answer to the example.
+  Pair(const Subject& subject, Values example, Value expected, MakeExecutor make)
+      : subject_(subject), example_(std::move(example)), expected_(std::move(expected)), make_(std::move(make)) {}
+
+  Result<SplitAnswer> split(std::size_t after, Form form) const {
+    const auto prefix = subject_.model.segment(0, after);
+    if (!prefix) return prefix.error();
+    const auto suffix = subject_.model.segment(after + 1, subject_.model.layer_count() - 1);
+    if (!suffix) return suffix.error();
+    auto answer = executed(*prefix, *suffix, form);
+    if (!answer || form == Form::Plain) return answer;
+    if (!answers_example(*answer)) return executed(*prefix, *suffix, Form::Plain);
+    return subject_.model.has_state() ? executed(*prefix, *suffix, form) : answer;  // With fresh state.
+  }
+
+ private:
+  Result<SplitAnswer> executed(const Segment& prefix, const Segment& suffix, Form form) const {
+    auto first = make_(prefix, form);
+    if (!first) return first.error();
+    auto second = make_(suffix, form);
+    if (!second) return second.error();
+    std::shared_ptr<SegmentExecutor> front(std::move(*first));
+    std::shared_ptr<SegmentExecutor> back(std::move(*second));
+    return SplitAnswer{[front, back](const Values& inputs) -> Result<Value> {
+                         const auto crossing = front->run(inputs);
+                         if (!crossing) return crossing.error();
+                         auto answer = back->run(*crossing);
+                         if (!answer) return answer.error();
+                         return std::move(answer->front());
+                       },
+                       form};
+  }
+
+  bool answers_example(const SplitAnswer& answer) const {
+    const auto value = answer.run(example_);
+    return value && compare(*value, expected_).relative_error <= SessionOptions{}.tolerance / 2;
+  }
+
+  const Subject& subject_;
+  Values example_;
+  Value expected_;
+  MakeExecutor make_;
+};
+
+Result<Splitter> pair_splitter(const Subject& subject, Form form, MakeExecutor make) {
+  const auto example = subject.model.check_inputs(subject.inputs.example());
+  if (!example) return example.error();
+  auto reference = subject.model.reference_executor();
+  if (!reference) return reference.error();
+  const auto expected = (*reference)->run(*example);
+  if (!expected) return expected.error();
+  return Splitter([pair = Pair(subject, *example, expected->front().clone(), std::move(make)),
+                   form](std::size_t after) { return pair.split(after, form); });
 }
 
 /// A folder of our own that goes away with its owner.
@@ -80,10 +118,8 @@ Result<std::unique_ptr<SegmentExecutor>> load_saved(const Segment& segment, cons
 Result<Splitter> split_through_files(const Subject& subject, Form form) {
   auto folder = TemporaryFolder::make();
   if (!folder) return folder.error();
-  return Splitter([&subject, form, temporary = *folder](std::size_t after) {
-    return split_with(subject.model, after, [&](const Segment& segment) {
-      return load_saved(segment, temporary->path() / (segment.first_layer() == 0 ? "prefix.pt" : "suffix.pt"), form);
-    });
+  return pair_splitter(subject, form, [temporary = *folder](const Segment& segment, Form wanted) {
+    return load_saved(segment, temporary->path() / (segment.first_layer() == 0 ? "prefix.pt" : "suffix.pt"), wanted);
   });
 }
 
@@ -110,7 +146,7 @@ Result<Splitter> split_through_processes(const Subject& subject, Form form) {
     auto opened = runtime->open(subject.model, plan, subject.inputs.example(), options);
     if (!opened) return opened.error();
     auto session = std::make_shared<Session>(std::move(*opened));
-    return SplitAnswer([session](const Values& inputs) { return session->infer(inputs); });
+    return SplitAnswer{[session](const Values& inputs) { return session->infer(inputs); }, session->form()};
   });
 }
 
@@ -118,9 +154,8 @@ Result<Splitter> split_through_processes(const Subject& subject, Form form) {
 
 Result<Splitter> make_splitter(std::string_view through, const Subject& subject, Form form) {
   if (through == "memory") {
-    return Splitter([&subject, form](std::size_t after) {
-      return split_with(subject.model, after, [form](const Segment& segment) { return make_executor(segment, form); });
-    });
+    return pair_splitter(subject, form,
+                         [](const Segment& segment, Form wanted) { return make_executor(segment, wanted); });
   }
   if (through == "file") return split_through_files(subject, form);
   if (through == "process") return split_through_processes(subject, form);

@@ -46,6 +46,7 @@ struct Unequal {
 
 struct Verdict {
   std::size_t tried = 0;
+  std::size_t plain = 0;  ///< Executed in the plain form.
   std::vector<Unequal> unequal;
   double max_relative_error = 0;
   double seconds = 0;
@@ -82,18 +83,19 @@ std::string describe(const Difference& difference) {
 
 /// Why a cut is not equal; empty when it is. @error anything but a segment that fails to run.
 Result<std::string> try_cut(const Splitter& split, std::size_t after, const References& references, Form form,
-                            double& max_relative_error) {
+                            Verdict& verdict) {
   const auto fault = [](const Error& error) -> Result<std::string> {
     if (error.code == Errc::ExecutionFailed) return error.message;
     return error;
   };
   const auto answer = split(after);
   if (!answer) return fault(answer.error());
+  if (answer->form == Form::Plain) ++verdict.plain;
   for (std::size_t call = 0; call < references.inputs.size(); ++call) {
-    const auto value = (*answer)(references.inputs[call]);
+    const auto value = answer->run(references.inputs[call]);
     if (!value) return fault(value.error());
     const Difference difference = compare(*value, references.answers[call]);
-    max_relative_error = std::max(max_relative_error, difference.relative_error);
+    verdict.max_relative_error = std::max(verdict.max_relative_error, difference.relative_error);
     const bool equal = form == Form::Plain ? difference.bit_equal : difference.relative_error <= tolerance;
     if (!equal) return fmt::format("call {}: {}", call + 1, describe(difference));
   }
@@ -111,7 +113,7 @@ Result<Verdict> try_cuts(const std::vector<std::size_t>& cuts, const Subject& su
   Progress progress("verifying cuts");
   for (const std::size_t after : cuts) {
     if (interrupt) return Error{Errc::SessionClosed, "interrupted"};
-    const auto reason = try_cut(*split, after, *references, form, verdict.max_relative_error);
+    const auto reason = try_cut(*split, after, *references, form, verdict);
     if (!reason) return reason.error();
     if (!reason->empty()) verdict.unequal.push_back({after, *reason});
     progress.update(++verdict.tried, cuts.size());
@@ -136,6 +138,7 @@ json::object verdict_json(const VerifyOptions& options, const LayerGraph& graph,
           {"cuts_total", graph.cuts.size()},
           {"cuts_valid", verdict.tried},
           {"cuts_equal", verdict.tried - verdict.unequal.size()},
+          {"cuts_plain", verdict.plain},
           {"rejected", std::move(rejected)},
           {"unequal", std::move(unequal)},
           {"max_relative_error", verdict.max_relative_error},
@@ -149,6 +152,8 @@ std::string verdict_text(const VerifyOptions& options, const LayerGraph& graph, 
                   verdict.tried, options.calls, verdict.tried - verdict.unequal.size());
   text += fmt::format("{} segments through {}; largest relative error {:.1e}; {:.1f} s\n", options.mode,
                       options.through, verdict.max_relative_error, verdict.seconds);
+  if (options.mode != to_string(Form::Plain) && verdict.plain > 0)
+    text += fmt::format("  {} executed in the plain form: optimized, they answer otherwise\n", verdict.plain);
   std::map<std::string, std::size_t> reasons;
   for (const Cut& cut : graph.cuts) {
     if (!cut.valid) ++reasons[reason_code(cut.reason)];

@@ -25,7 +25,7 @@
 namespace amp4ec {
 
 struct SessionOptions {
-  Form form = Form::Optimized;
+  Form form = Form::Optimized;  ///< When the answer to the example is then off by half of the tolerance: plain.
   std::string policy = "shortest-completion";         ///< One of `policy_names`: how the Scheduler picks a route.
   std::size_t max_in_flight = 0;                      ///< Requests admitted at once; 0: enough to keep the plan full.
   std::chrono::milliseconds request_timeout{60'000};  ///< A request without an answer for so long fails.
@@ -97,6 +97,9 @@ class Session {
 
   /// How many requests are admitted at once.
   [[nodiscard]] std::size_t max_in_flight() const noexcept;
+
+  /// What its workers execute: the option's form, or the plain one where that answered differently.
+  [[nodiscard]] Form form() const noexcept;
 
   /// The stages in the order of the plan; a stage that several pipelines share is listed once.
   [[nodiscard]] std::vector<StageReport> stages() const;

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/tuned_executor.hpp"
+
+#include <amp4ec/model/compare.hpp>
+
+#include <algorithm>
+#include <chrono>
+
+namespace amp4ec::detail {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Half of what Form::Optimized promises: other inputs may differ more than these.
+constexpr double tolerance = 5e-5;
+
+// The least of a few runs, taken in turns: a throttled node pauses in some of them.
+constexpr int most_rounds = 3;
+constexpr std::chrono::milliseconds enough{300};
+
+bool are_equal(const Values& answer, const Values& expected) {
+  return std::equal(answer.begin(), answer.end(), expected.begin(), expected.end(),
+                    [](const Value& a, const Value& b) { return compare(a, b).relative_error <= tolerance; });
+}
+
+Clock::duration time_of(SegmentExecutor& executor, const Values& inputs) {
+  const auto start = Clock::now();
+  return executor.run(inputs) ? Clock::now() - start : Clock::duration::max();
+}
+
+Values copies_of(const Values& values) {
+  Values copies;
+  for (const Value& value : values) copies.push_back(value.clone());
+  return copies;
+}
+
+}  // namespace
+
+bool TunedExecutor::is_better(SegmentExecutor& candidate, const Values& inputs, const Values& expected) {
+  const auto answer = candidate.run(inputs);
+  if (!answer || !are_equal(*answer, expected)) return false;
+  if (stateful_) return true;
+  auto plain = Clock::duration::max();
+  auto other = Clock::duration::max();
+  const auto start = Clock::now();
+  for (int round = 0; round < most_rounds && (round == 0 || Clock::now() - start < enough); ++round) {
+    plain = std::min(plain, time_of(*executor_, inputs));
+    other = std::min(other, time_of(candidate, inputs));
+  }
+  return other < plain;
+}
+
+Result<Values> TunedExecutor::tune(const Values& inputs) {
+  auto answer = executor_->run(inputs);
+  if (!answer) return answer;            // These inputs say nothing about the candidates.
+  Values expected = copies_of(*answer);  // An answer may lie in what the next call changes.
+  for (Candidate& candidate : candidates_) {
+    try {
+      auto executor = candidate.make();
+      if (!is_better(*executor, inputs, expected)) continue;
+      executor_ = std::move(executor);
+      chosen_ = candidate.name;
+      break;
+    } catch (const std::exception&) {
+      continue;  // LibTorch cannot transform every graph; the plain one remains.
+    }
+  }
+  candidates_.clear();
+  return expected;
+}
+
+}  // namespace amp4ec::detail

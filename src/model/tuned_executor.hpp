@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <amp4ec/model/segment_executor.hpp>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace amp4ec::detail {
+
+/// Another way to execute the same segment. What `make` throws says that this way is not possible.
+struct Candidate {
+  std::string name;
+  std::function<std::unique_ptr<SegmentExecutor>()> make;
+};
+
+/// Finds in its first call, with that call's inputs, which of several executors of one segment is the fastest that
+/// answers as the plain one does, and uses it from then on. The others are released.
+class TunedExecutor final : public SegmentExecutor {
+ public:
+  /// candidates: in the order in which they are hoped to be fast; the first that beats the plain one is taken.
+  /// stateful: a call changes the answer to the next, so that the candidates cannot be called again to be timed; the
+  /// first that answers equally is taken.
+  TunedExecutor(std::unique_ptr<SegmentExecutor> plain, std::vector<Candidate> candidates, bool stateful)
+      : executor_(std::move(plain)), candidates_(std::move(candidates)), stateful_(stateful) {}
+
+  Result<Values> run(const Values& inputs) override {
+    return candidates_.empty() ? executor_->run(inputs) : tune(inputs);
+  }
+
+  /// The candidate that is used; "plain" when it is none of them.
+  [[nodiscard]] const std::string& chosen() const noexcept { return chosen_; }
+
+ private:
+  Result<Values> tune(const Values& inputs);
+  bool is_better(SegmentExecutor& candidate, const Values& inputs, const Values& expected);
+
+  std::unique_ptr<SegmentExecutor> executor_;
+  std::vector<Candidate> candidates_;  ///< Empty when tuned.
+  bool stateful_;
+  std::string chosen_ = "plain";
+};
+
+}  // namespace amp4ec::detail

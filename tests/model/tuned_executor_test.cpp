@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/tuned_executor.hpp"
+
+#include "model/optimize.hpp"
+#include "model/split_check.hpp"
+#include "model/support.hpp"
+#include "support/catch.hpp"
+
+#include <amp4ec/model/compare.hpp>
+
+#include <chrono>
+#include <stdexcept>
+#include <thread>
+
+using namespace amp4ec;
+using namespace amp4ec::test;
+using namespace std::chrono_literals;
+using amp4ec::detail::Candidate;
+using amp4ec::detail::TunedExecutor;
+
+namespace {
+
+/// Doubles its input, with an error and a delay, and counts its calls.
+class Fake final : public SegmentExecutor {
+ public:
+  Fake(std::chrono::milliseconds delay, double error, std::shared_ptr<int> calls = std::make_shared<int>(0))
+      : delay_(delay), error_(error), calls_(std::move(calls)) {}
+  Result<Values> run(const Values& inputs) override {
+    ++*calls_;
+    std::this_thread::sleep_for(delay_);
+    if (inputs.front().tensor().numel() == 0) return Error{Errc::ExecutionFailed, "nothing to double"};
+    return Values{Value(inputs.front().tensor() * (2.0 + error_))};
+  }
+
+ private:
+  std::chrono::milliseconds delay_;
+  double error_;
+  std::shared_ptr<int> calls_;
+};
+
+Candidate fake(const char* name, std::chrono::milliseconds delay, double error,
+               std::shared_ptr<int> calls = std::make_shared<int>(0)) {
+  return {name, [=] { return std::make_unique<Fake>(delay, error, calls); }};
+}
+
+const Values four{Value(at::full({3}, 4.0))};
+
+std::string chosen_of(std::vector<Candidate> candidates, bool stateful = false) {
+  TunedExecutor executor(std::make_unique<Fake>(10ms, 0), std::move(candidates), stateful);
+  for (int call = 0; call < 4; ++call) {
+    const auto answer = executor.run(four);
+    REQUIRE(answer.has_value());
+    CHECK(compare(answer->front(), Value(at::full({3}, 8.0))).relative_error <= 1e-4);
+  }
+  return executor.chosen();
+}
+
+}  // namespace
+
+TEST_CASE("the first faster executor that answers equally is used") {
+  CHECK(chosen_of({fake("fast", 1ms, 0), fake("faster", 0ms, 0)}) == "fast");
+  CHECK(chosen_of({fake("slow", 30ms, 0), fake("fast", 1ms, 0)}) == "fast");
+  CHECK(chosen_of({fake("slow", 30ms, 0)}) == "plain");
+  CHECK(chosen_of({fake("nearly equal", 1ms, 2e-5)}) == "nearly equal");
+  CHECK(chosen_of({fake("wrong", 0ms, 1e-3), fake("right", 1ms, 0)}) == "right");
+  CHECK(chosen_of({fake("wrong", 0ms, 1e-3)}) == "plain");
+}
+
+TEST_CASE("an executor that cannot be made or does not run is passed over") {
+  const Candidate impossible{
+      "impossible", []() -> std::unique_ptr<SegmentExecutor> { throw std::runtime_error("no such operator"); }};
+  CHECK(chosen_of({impossible, fake("fast", 1ms, 0)}) == "fast");
+  CHECK(chosen_of({impossible}) == "plain");
+}
+
+TEST_CASE("executors with state are called once for one call") {
+  const auto plain = std::make_shared<int>(0);
+  const auto other = std::make_shared<int>(0);
+  TunedExecutor executor(std::make_unique<Fake>(0ms, 0, plain), {fake("equal", 0ms, 0, other)}, /*stateful=*/true);
+  for (int call = 1; call <= 4; ++call) {
+    CHECK(executor.run(four).has_value());
+    CHECK(*other == call);
+  }
+  CHECK(*plain == 1);
+  CHECK(executor.chosen() == "equal");
+}
+
+TEST_CASE("inputs on which the model fails do not end the search") {
+  TunedExecutor executor(std::make_unique<Fake>(10ms, 0), {fake("fast", 1ms, 0)}, false);
+  CHECK(executor.run({Value(at::empty({0}))}).error().message == "nothing to double");
+  CHECK(executor.run(four).has_value());
+  CHECK(executor.chosen() == "fast");
+}
+
+TEST_CASE("operators over padded channels are right for every image of a batch") {
+  // Nine channels: oneDNN pads them to sixteen.
+  for (const std::string op : {"torch.hardswish(y)", "torch.hardsigmoid(y)", "torch.hardtanh(y, -0.5, 0.5)",
+                               "torch.relu6(y)", "torch.clamp(y, -0.3, 0.4)"}) {
+    torch::jit::Module module("Padded");
+    torch::manual_seed(3);
+    module.register_parameter("weight", at::randn({9, 3, 3, 3}), false);
+    module.register_parameter("bias", at::randn({9}), false);
+    module.define(
+        "def forward(self, x):\n    y = torch.conv2d(x, self.weight, self.bias, [1, 1], [1, 1])\n    return " + op +
+        "\n");
+    const Model model = Model::from_module(module).value();
+    const Segment whole = model.segment(0, model.layer_count() - 1).value();
+    torch::jit::Module optimized = amp4ec::detail::optimize_for_inference(whole.module().clone(true));
+    for (const Values& input : random_inputs({3, 3, 8, 8}, 4)) {
+      INFO(op);
+      const torch::NoGradGuard no_gradients;
+      const Value answer(optimized.forward({input.front().tensor()}));
+      CHECK(compare(answer, run_whole(model, input)).relative_error <= 1e-5);
+    }
+  }
+}

@@ -3,6 +3,7 @@
 
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/ir/ir.h>
+#include <torch/csrc/jit/passes/constant_propagation.h>
 #include <torch/csrc/jit/passes/frozen_graph_optimizations.h>
 
 #include <set>
@@ -87,6 +88,8 @@ void mend(jit::Graph& graph, jit::Block& block) {
 
 jit::Module optimize_frozen(jit::Module module) {
   auto graph = module.get_method("forward").graph();
+  // An archive spells lists of constants out ([1, 1] for a stride); the passes take constants alone.
+  jit::ConstantPropagation(graph);
   jit::OptimizeFrozenGraph(graph, /*optimize_numerics=*/true);
   return module;
 }

@@ -20,9 +20,8 @@ struct Candidate {
 /// answers as the plain one does, and uses it from then on. The others are released.
 class TunedExecutor final : public SegmentExecutor {
  public:
-  /// candidates: in the order in which they are hoped to be fast; the first that beats the plain one is taken.
-  /// stateful: a call changes the answer to the next, so that the candidates cannot be called again to be timed; the
-  /// first that answers equally is taken.
+  /// stateful: a call changes the answer to the next, so that executors cannot be called again to be timed; the first
+  /// candidate that answers equally is taken.
   TunedExecutor(std::unique_ptr<SegmentExecutor> plain, std::vector<Candidate> candidates, bool stateful)
       : executor_(std::move(plain)), candidates_(std::move(candidates)), stateful_(stateful) {}
 
@@ -35,7 +34,8 @@ class TunedExecutor final : public SegmentExecutor {
 
  private:
   Result<Values> tune(const Values& inputs);
-  bool is_better(SegmentExecutor& candidate, const Values& inputs, const Values& expected);
+  /// Whether the candidate is faster than the executor, for inputs that both bear.
+  bool is_faster(SegmentExecutor& candidate, const Values& inputs);
 
   std::unique_ptr<SegmentExecutor> executor_;
   std::vector<Candidate> candidates_;  ///< Empty when tuned.

@@ -52,6 +52,38 @@ TEST_CASE("a split model answers as the whole does, and nothing is left behind")
   CHECK(groups_left() == 0);
 }
 
+TEST_CASE("a session runs in the plain form where optimised stages together answer otherwise") {
+  // Folding the arithmetic into the convolution saves much and changes its rounding, which the second stage amplifies.
+  torch::manual_seed(1);
+  torch::jit::Module module("Amplifier");
+  module.register_parameter("weight", at::randn({16, 16, 3, 3}) * 0.1, false);
+  module.register_parameter("bias", at::randn({16}), false);
+  const at::Tensor scale = at::rand({1, 16, 1, 1}) + 0.5;
+  module.register_parameter("scale", scale, false);
+  module.register_parameter("inverse", scale.reciprocal(), false);
+  std::string program = R"(
+    def forward(self, x):
+        y = torch.conv2d(x, self.weight, self.bias, [1, 1], [1, 1])
+)";
+  for (int i = 0; i < 20; ++i) program += "        y = y * self.scale\n        y = y * self.inverse\n";
+  program += "        return torch.sin(y * 100000.0)\n";
+  module.define(program);
+  const Model model = Model::from_module(module).value();
+  const std::size_t last = model.layer_count() - 1;
+  const auto inputs = random_inputs({1, 16, 64, 64}, 4);
+  Runtime runtime = two_nodes();
+  Session session =
+      runtime.open(model, plan_of({pipeline({{"a", 0, last - 2}, {"b", last - 1, last}})}), inputs.front()).value();
+  CHECK(session.form() == Form::Plain);
+  for (const Values& input : inputs) CHECK(compare(session.infer(input).value(), whole_answer(model, input)).bit_equal);
+
+  Session whole = runtime
+                      .open(small_model(), plan_of({pipeline({{"a", 0, small_model().layer_count() - 1}})}),
+                            random_inputs({3, 4}, 1).front())
+                      .value();
+  CHECK(whole.form() == Form::Optimized);
+}
+
 TEST_CASE("many threads call at once, and every answer belongs to its request") {
   const Model model = small_model();
   Runtime runtime = two_nodes();

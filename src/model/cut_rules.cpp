@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <optional>
 #include <set>
 
 namespace amp4ec::detail {
@@ -72,10 +73,25 @@ bool is_mutable(const c10::TypePtr& type) {
   }
 }
 
+/// What an optimiser may compute once and for all: [], zeros(4), and what follows from those alone.
+jit::ValueSet foldable_values(const Lowered& lowered) {
+  jit::ValueSet foldable;
+  const auto is_known = [&](const jit::Value* value) {
+    return value->node()->kind() == c10::prim::Constant || foldable.count(value) != 0;
+  };
+  for (const jit::Node* node : lowered.layers) {  // In order: what a layer reads is judged before it.
+    if (!node->blocks().empty() || node->hasSideEffects() || node->isNondeterministic()) continue;
+    if (node->kind() == c10::prim::GetAttr) continue;
+    if (std::all_of(node->inputs().begin(), node->inputs().end(), is_known))
+      foldable.insert(node->outputs().begin(), node->outputs().end());
+  }
+  return foldable;
+}
+
 /// What may share memory with what, among the values that can cross a cut.
 class Sharing {
  public:
-  explicit Sharing(const Lowered& lowered) : aliases_(lowered.graph) {
+  explicit Sharing(const Lowered& lowered) : aliases_(lowered.graph), foldable_(foldable_values(lowered)) {
     undeclared_ = undeclared_aliases(*lowered.graph->block());
     jit::ValueSet undeclared;
     for (const jit::Node* node : undeclared_) {
@@ -95,11 +111,14 @@ class Sharing {
     bool inside = false;  ///< It is written inside the value: an element of a list, say.
   };
 
-  [[nodiscard]] std::vector<Shared> written_by(jit::Node* layer) const {
+  /// Of the values for which `matters(range)`.
+  template <class Matters>
+  [[nodiscard]] std::vector<Shared> written_by(jit::Node* layer, const Matters& matters) const {
     std::vector<Shared> shared;
     const std::vector<jit::Value*> targets = values_written_by(layer);
     if (targets.empty() && !aliases_.writesToAlias(layer, maybe_written_)) return shared;
     for (const LiveRange& range : candidates_) {
+      if (!matters(range)) continue;
       if (any_alias(range.value, [&](jit::Value* v) { return aliases_.writesToAlias(layer, {v}); })) {
         shared.push_back({range, false});
       } else if (any_alias(range.value, [&](jit::Value* v) { return may_hold(v, targets); })) {
@@ -108,6 +127,8 @@ class Sharing {
     }
     return shared;
   }
+
+  [[nodiscard]] bool is_foldable(const jit::Value* value) const { return foldable_.count(value) != 0; }
 
   /// True when a layer writes to memory of any of these values, or of what they hold.
   [[nodiscard]] bool writes_any(jit::Node* layer, const jit::ValueSet& values) const {
@@ -159,6 +180,7 @@ class Sharing {
   }
 
   jit::AliasDb aliases_;
+  jit::ValueSet foldable_;
   std::vector<jit::Node*> undeclared_;
   std::vector<LiveRange> candidates_;  // values that something could write
   jit::ValueSet maybe_written_;
@@ -182,39 +204,58 @@ void refuse_parted_aliases(Lowered& lowered, const std::vector<Sharing::Shared>&
     if (range.last_use < layer)
       crossing[static_cast<std::size_t>(std::max<std::ptrdiff_t>(range.last_use, 0))] -= inside ? 2 : 1;
   }
+  const std::string reason = describe_writer(lowered, layer);
   int count = 0;
   for (std::ptrdiff_t cut = 0; cut < layer; ++cut) {
     count += crossing[static_cast<std::size_t>(cut)];
-    if (count >= 2) keep_together(lowered, cut, cut + 1, describe_writer(lowered, layer));
+    if (count >= 2) keep_together(lowered, cut, cut + 1, reason);
   }
-}
-
-/// True for what an optimiser may compute once and for all: [], zeros(4), and what follows from those alone.
-bool may_be_folded(jit::Value* value) {
-  jit::Node* node = value->node();
-  if (node->kind() == c10::prim::Constant) return true;
-  if (node->kind() == c10::prim::Param || !node->blocks().empty() || node->hasSideEffects()) return false;
-  if (node->isNondeterministic() || node->kind() == c10::prim::GetAttr) return false;
-  return std::all_of(node->inputs().begin(), node->inputs().end(), may_be_folded);
 }
 
 // In a segment without its first writer such a value looks like a constant. Whoever runs it would hand out the same
 // object in every call, with what the later segment wrote into it: right in the first call only.
 void refuse_parting_from_first_writer(Lowered& lowered, const std::vector<Sharing::Shared>& shared,
-                                      std::ptrdiff_t layer, std::set<const jit::Value*>& written) {
+                                      std::ptrdiff_t layer, const Sharing& sharing,
+                                      std::set<const jit::Value*>& written) {
   for (const auto& [range, inside] : shared) {
-    if (range.defined < layer && written.insert(range.value).second && may_be_folded(range.value))
+    if (range.defined < layer && sharing.is_foldable(range.value) && written.insert(range.value).second)
       keep_together(lowered, range.defined, layer, describe_writer(lowered, layer));
   }
 }
+
+/// How many cuts are not refused yet, between any two layers.
+class OpenCuts {
+ public:
+  explicit OpenCuts(const Lowered& lowered) : before_(lowered.layers.size() + 1) {
+    for (std::size_t cut = 0; cut < lowered.layers.size(); ++cut) {
+      const bool open = cut < lowered.refused.size() && lowered.refused[cut].empty();
+      before_[cut + 1] = before_[cut] + (open ? 1 : 0);
+    }
+  }
+  /// True when there is one after any of the layers first, ..., last - 1.
+  [[nodiscard]] bool any(std::ptrdiff_t first, std::ptrdiff_t last) const {
+    first = std::max<std::ptrdiff_t>(first, 0);
+    return first < last && before_[static_cast<std::size_t>(last)] > before_[static_cast<std::size_t>(first)];
+  }
+
+ private:
+  std::vector<std::size_t> before_;  // by layer: open cuts in front of it
+};
 
 void refuse_shared_memory(Lowered& lowered, const Sharing& sharing) {
   std::set<const jit::Value*> written;
   for (std::ptrdiff_t layer = 0; layer < static_cast<std::ptrdiff_t>(lowered.layers.size()); ++layer) {
     jit::Node* node = lowered.layers[static_cast<std::size_t>(layer)];
-    const auto shared = sharing.written_by(node);
-    refuse_parted_aliases(lowered, shared, layer);
-    refuse_parting_from_first_writer(lowered, shared, layer, written);
+    std::optional<OpenCuts> open;
+    // Thousands of writes to one tensor must not mean millions of questions: what has no cut left is not asked about.
+    const auto matters = [&](const LiveRange& range) {
+      if (!open) open.emplace(lowered);
+      return open->any(range.defined, sharing.is_foldable(range.value) ? layer : std::min(range.last_use, layer));
+    };
+    if (const auto shared = sharing.written_by(node, matters); !shared.empty()) {
+      refuse_parted_aliases(lowered, shared, layer);
+      refuse_parting_from_first_writer(lowered, shared, layer, sharing, written);
+    }
     for_each_node_of(node, [&](jit::Node* inner) {
       if (!reads_storage(inner) || inner->inputs().empty()) return;
       keep_together(lowered, sharing.first_sharing(inner->input(0), layer), layer,

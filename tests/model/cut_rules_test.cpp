@@ -116,6 +116,23 @@ TEST_CASE("a dictionary that is filled step by step is right on every call") {
   checked(module, random_inputs({3, 4}, 6));
 }
 
+TEST_CASE("what follows from constants is judged once for each value, not for each way to it") {
+  std::string program = R"(
+    def forward(self, x):
+        a = torch.zeros([3, 4])
+        a[0].fill_(1.0)
+)";
+  for (int i = 0; i < 60; ++i) program += "        a = a * 0.5 + a * 0.5\n";  // 2^60 ways.
+  program += "        a[0].add_(x[0])\n        return torch.sigmoid(a) + x\n";
+  const Model model = Model::from_module(module_from(program)).value();
+  for (const Values& input : random_inputs({3, 4}, 4)) {
+    const at::Tensor x = input.front().tensor();
+    at::Tensor a = at::zeros({3, 4});
+    a[0].copy_(x[0] + 1.0);
+    CHECK(compare(run_whole(model, input), Value(at::sigmoid(a) + x)).relative_error <= 1e-6);
+  }
+}
+
 TEST_CASE("an element of a list of views of one tensor is written") {
   auto module = module_from(R"(
     def forward(self, x):

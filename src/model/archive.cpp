@@ -48,8 +48,13 @@ Result<torch::jit::Module> load_archive(const std::filesystem::path& file) {
   try {
     return torch::jit::load(file.string(), at::Device(at::kCPU));
   } catch (const std::exception& exception) {
-    return Error{Errc::ModelCorrupt,
-                 fmt::format("LibTorch cannot load '{}': {}", file.string(), first_line(exception))};
+    const std::string why = first_line(exception);
+    if (why.find("Unknown builtin op") != std::string::npos) {
+      return Error{Errc::ModelRejected, fmt::format("LibTorch cannot load '{}': {} Load the library that registers the "
+                                                    "operator first (load_operator_library, --op-library)",
+                                                    file.string(), why)};
+    }
+    return Error{Errc::ModelCorrupt, fmt::format("LibTorch cannot load '{}': {}", file.string(), why)};
   }
 }
 

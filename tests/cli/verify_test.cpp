@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "command.hpp"
+#include "model/support.hpp"
 #include "support/catch.hpp"
+
+#include <amp4ec/model/operator_library.hpp>
 
 using namespace amp4ec::test;
 
@@ -37,6 +40,29 @@ TEST_CASE("verify tries every valid cut in memory and through files") {
 TEST_CASE("verify through worker processes") {
   CHECK(check_equal({"--through", "process", "--cuts", "2"}) == 2);
   CHECK(check_equal({"--through", "process", "--cuts", "2", "--mode", "optimized"}) == 2);
+}
+
+TEST_CASE("a model with custom operators needs their library, in the command and in its workers") {
+  REQUIRE(amp4ec::load_operator_library(AMP4EC_TEST_OPERATORS).has_value());
+  const TemporaryFolder folder;
+  const std::string file = folder.file("clipped.pt");
+  module_from_classes(R"(
+class M(Module):
+  __parameters__ = []
+  __buffers__ = []
+  def forward(self: __torch__.M, x: Tensor) -> Tensor:
+    y = ops.amp4ec_test.soft_clip(torch.mul(torch.sigmoid(x), 3.0), 1.5)
+    return torch.add(torch.relu(y), 1.0)
+)")
+      .save(file);
+  check_refused({"verify", file, "--input", "3x4"}, 2, {"amp4ec_test::soft_clip", "--op-library"});
+  for (const std::string through : {"memory", "file", "process"}) {
+    const Outcome outcome = run_command(
+        {"verify", file, "--input", "3x4", "--op-library", AMP4EC_TEST_OPERATORS, "--through", through, "--json"});
+    INFO(outcome.err);
+    CHECK(outcome.exit == 0);
+    CHECK(outcome.json().at("cuts_equal").to_number<int>() >= 3);
+  }
 }
 
 TEST_CASE("verify tells people what it did") {

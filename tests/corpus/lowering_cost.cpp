@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// lowering_cost FILE: what lowering a model and taking three segments out of it costs, without loading and running.
+// lowering_cost FILE [OPERATOR_LIBRARY...]: what lowering a model and taking three segments out of it costs, without
+// loading and running.
 //
 // Prints one JSON object: seconds for each, and the peak of memory above that of a process with LibTorch loaded, which
 // includes the model's weights. One model a process: a peak is not taken back.
 #include <amp4ec/model/model.hpp>
+#include <amp4ec/model/operator_library.hpp>
 
 #include <fmt/format.h>
 
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/serialization/import.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
+#include <span>
 #include <string>
 
 using namespace amp4ec;
@@ -37,7 +41,7 @@ Result<std::uint64_t> extract(const Model& model) {
   std::size_t first = 0;
   const std::size_t layers = model.layer_count();
   for (std::size_t part = 1; first < layers; ++part) {
-    for (std::size_t last = part >= 3 ? layers - 1 : part * layers / 3;; ++last) {
+    for (std::size_t last = part >= 3 ? layers - 1 : std::max(first, part * layers / 3);; ++last) {
       const auto segment = model.segment(first, last);
       if (!segment && segment.error().code == Errc::CutRejected) continue;
       if (!segment) return segment.error();
@@ -54,9 +58,15 @@ Result<std::uint64_t> extract(const Model& model) {
 }  // namespace
 
 int main(int argc, char** argv) try {
-  if (argc != 2) {
-    fmt::print(stderr, "usage: lowering_cost FILE\n");
+  if (argc < 2) {
+    fmt::print(stderr, "usage: lowering_cost FILE [OPERATOR_LIBRARY...]\n");
     return 2;
+  }
+  for (const char* library : std::span(argv + 2, argv + argc)) {
+    if (const auto loaded = load_operator_library(library); !loaded) {
+      fmt::print(stderr, "{}\n", loaded.error().what());
+      return 2;
+    }
   }
   (void)at::ones({8, 8}).mm(at::ones({8, 8}));  // LibTorch is loaded and has worked.
   const std::uint64_t base = from_status("VmRSS:");

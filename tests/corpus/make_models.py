@@ -198,6 +198,8 @@ def calm_residuals(module: nn.Module) -> None:
     for part in module.modules():
         if hasattr(part, "bn2") and hasattr(part, "downsample"):  # ResNet's blocks.
             last = getattr(part, "bn3", part.bn2)
+        elif hasattr(part, "f") and hasattr(part.f, "c"):  # RegNet's.
+            last = part.f.c[1]
         elif getattr(part, "use_res_connect", False):  # MobileNet's and EfficientNet's.
             last = [norm for norm in part.modules() if hasattr(norm, "running_var")][-1]
         else:

@@ -114,6 +114,19 @@ class Verdict:
 
 
 @dataclass
+class Cost:
+    """What lowering a model and taking segments out of it takes, as `lowering_cost` says."""
+
+    lower_seconds: float
+    extract_seconds: float
+    peak_bytes: int  # Above a process with LibTorch loaded, the model's weights included.
+
+    @property
+    def seconds(self) -> float:
+        return self.lower_seconds + self.extract_seconds
+
+
+@dataclass
 class Record:
     """What was found out about a model: a line of the results."""
 
@@ -126,13 +139,13 @@ class Record:
     budget: float = BUDGET
     verdicts: dict[str, Verdict] = field(default_factory=dict)  # By mode.
     seconds: float = 0  # For inspecting and verifying.
-    lower_seconds: float | None = None
-    peak_bytes: int | None = None
+    cost: Cost | None = None
 
     @staticmethod
     def from_json(line: str) -> "Record":
         values = json.loads(line)
         values["cuts"] = Cuts(**values["cuts"])
+        values["cost"] = Cost(**values["cost"]) if values.get("cost") else None
         values["verdicts"] = {mode: Verdict(**verdict) for mode, verdict in values["verdicts"].items()}
         return Record(**values)
 
@@ -272,8 +285,10 @@ class Files:
 class Prover:
     """Makes, inspects and verifies models."""
 
-    def __init__(self, amp4ec: pathlib.Path, folder: pathlib.Path | None, budget: float, limit: float) -> None:
+    def __init__(self, amp4ec: pathlib.Path, lowering_cost: pathlib.Path, folder: pathlib.Path | None, budget: float,
+                 limit: float) -> None:
         self._amp4ec = str(amp4ec)
+        self._lowering_cost = str(lowering_cost)
         self._folder = folder
         self._budget = budget
         self._limit = limit
@@ -293,22 +308,32 @@ class Prover:
         """Ends what runs: prove() then raises Stopped."""
         self._commands.stop()
 
-    def prove(self, model: Model) -> Record:
-        """Makes a model, or takes what is there, and lets amp4ec judge it."""
-        record = Record(model.name, budget=self._budget)
+    def prove(self, model: Model, known: Record | None) -> Record:
+        """Makes a model, or takes what is there, and lets amp4ec judge it. What is known is not judged again."""
+        record = known or Record(model.name, budget=self._budget)
         with self._files(model) as files:
             try:
                 if not files.made():
                     self._make(files)
-                record.weight_bytes = files.weight_bytes()
-                record.examples = len(files.examples())
-                begin = time.monotonic()
-                self._inspect(files, record)
-                self._verify_modes(files, record)
-                record.seconds = round(time.monotonic() - begin, 2)
+                if not record.verdicts:
+                    record.weight_bytes = files.weight_bytes()
+                    record.examples = len(files.examples())
+                    begin = time.monotonic()
+                    self._inspect(files, record)
+                    self._verify_modes(files, record)
+                    record.seconds = round(time.monotonic() - begin, 2)
+                self._measure_lowering(files, record)
             except Unproved as reason:
                 record.failure = str(reason)
         return record
+
+    def _measure_lowering(self, files: Files, record: Record) -> None:
+        finished = self._commands.run([self._lowering_cost, str(files.model), *map(str, torchvision_operators())],
+                                      self._limit)
+        if finished.status != 0:
+            raise Unproved("lowering it {}: {}".format(*finished.ending()))
+        answer = json.loads(finished.output)
+        record.cost = Cost(answer["lower_seconds"], answer["extract_seconds"], answer["peak_bytes"])
 
     @contextlib.contextmanager
     def _files(self, model: Model) -> Iterator[Files]:
@@ -350,11 +375,7 @@ class Prover:
             raise Unproved("inspecting it {}: {}".format(*finished.ending()))
         cuts = answer["cuts"]
         record.cuts = Cuts.of(len(cuts), (cut["reason"] for cut in cuts if not cut["valid"]))
-        record.lower_seconds = answer.get("lower_seconds")
-        record.peak_bytes = answer.get("peak_bytes")
-        run = record.lower_seconds
-        if run is None:
-            run = seconds - self._start_seconds
+        run = seconds - self._start_seconds
         estimate = record.cuts.valid * CALLS * MARGIN * max(run, SHORTEST_RUN)
         few = record.cuts.valid <= FEW_CUTS
         record.wanted = "all" if few or estimate < self._budget else str(SAMPLE)
@@ -447,13 +468,13 @@ class Progress:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def prove_all(models: list[Model], prover: Prover, results: Results, jobs: int) -> None:
+def prove_all(models: list[Model], prover: Prover, results: Results, jobs: int, keep: bool) -> None:
     """Proves models, so many side by side, and adds each to the results. Nothing is left running, whatever happens."""
     progress = Progress(len(models))
 
     def prove(model: Model) -> Record:
         with progress.working(model.name):
-            return prover.prove(model)
+            return prover.prove(model, results.records.get(model.name) if keep else None)
 
     with concurrent.futures.ThreadPoolExecutor(jobs) as executor:
         try:
@@ -488,6 +509,7 @@ This file is written by a command, which ends with 1 when a cut is not equal or 
 
 ```sh
 cmake --preset release && cmake --build --preset release
+cmake --preset dev -B build/test && cmake --build build/test --target lowering_cost
 {{command}}
 ```
 
@@ -496,6 +518,8 @@ cmake --preset release && cmake --build --preset release
 - **tried** are all valid cuts, or {SAMPLE} spread evenly where all would take long on the machine at hand.
 - **worst error** is the largest relative one of optimised segments; **seconds** are for inspecting the model and
   verifying it in both modes.
+- **lowering** is the time of lowering the model and taking three segments out of it, **peak** the memory above that of
+  a process with LibTorch loaded, the model's weights included.
 - A model that draws random numbers answers otherwise each time, and cannot be compared.
 """
 
@@ -550,19 +574,20 @@ def show_refused(refused: Mapping[str, int]) -> str:
 
 
 MODEL_HEADER = ["model", "group", "how", "weights (MiB)", "cuts", "valid", "tried", "equal plain", "equal optimised",
-                "worst error optimised", "refused by reason", "seconds"]
+                "worst error optimised", "refused by reason", "seconds", "lowering (s)", "peak (MiB)"]
 
 
 def model_row(model: Model, record: Record) -> list[str]:
     opening = [model.name, model.group, model.how]
     weights = show_mib(record.weight_bytes) if record.examples else NOTHING  # Examples: it could be made.
     if record.failure:
-        return opening + [weights] + [NOTHING] * 3 + ["**failed**"] * 2 + [NOTHING] * 3
+        return opening + [weights] + [NOTHING] * 3 + ["**failed**"] * 2 + [NOTHING] * 5
     plain, optimised = (record.verdicts.get(mode) for mode in MODES)
     return opening + [weights, str(record.cuts.total), counted(record.cuts.valid, record.cuts.total),
                       str(record.tried) if record.tried or not record.random else NOTHING, show_equal(plain),
                       show_equal(optimised), show_error(optimised), show_refused(record.cuts.refused),
-                      f"{record.seconds:.1f}"]
+                      f"{record.seconds:.1f}", f"{record.cost.seconds:.2f}" if record.cost else NOTHING,
+                      show_mib(record.cost.peak_bytes) if record.cost else NOTHING]
 
 
 SUMMARY_HEADER = ["group", "models", "draw random numbers", "failed", "cuts", "valid", "tried", "equal plain",
@@ -653,6 +678,8 @@ def parse_arguments() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser.add_argument("--group", action="append", default=[], metavar="G", help="its models too; repeatable")
     parser.add_argument("--amp4ec", type=pathlib.Path, default=REPOSITORY / "build/release/amp4ec", metavar="PATH",
                         help="the command (default: build/release/amp4ec)")
+    parser.add_argument("--lowering-cost", type=pathlib.Path, default=REPOSITORY / "build/test/lowering_cost",
+                        metavar="PATH", help="the program that measures lowering (default: build/test/lowering_cost)")
     parser.add_argument("--models", type=pathlib.Path, metavar="DIR",
                         help="take models from here, and keep here what is made (default: delete each after its turn)")
     parser.add_argument("--results", type=pathlib.Path, default=REPOSITORY / "build/models.jsonl", metavar="FILE",
@@ -681,16 +708,21 @@ def select(corpus: Corpus, names: list[str], groups: list[str]) -> list[Model]:
 
 def prove_selected(models: list[Model], results: Results, arguments: argparse.Namespace) -> None:
     """Proves those that have no result yet."""
-    todo = [model for model in models if arguments.again or model.name not in results.records]
+    def is_open(record: Record | None) -> bool:
+        return record is None or (record.cost is None and not record.failure)
+
+    todo = [model for model in models if arguments.again or is_open(results.records.get(model.name))]
     if not todo:
         return
-    if not os.access(arguments.amp4ec, os.X_OK):
-        raise SystemExit(f"there is no command {arguments.amp4ec}; build it, or name it with --amp4ec")
+    for option, command in (("--amp4ec", arguments.amp4ec), ("--lowering-cost", arguments.lowering_cost)):
+        if not os.access(command, os.X_OK):
+            raise SystemExit(f"there is no command {command}; build it, or name it with {option}")
     if arguments.models is not None:
         arguments.models.mkdir(parents=True, exist_ok=True)
-    prover = Prover(arguments.amp4ec.absolute(), arguments.models, arguments.budget, arguments.timeout)
+    prover = Prover(arguments.amp4ec.absolute(), arguments.lowering_cost.absolute(), arguments.models, arguments.budget,
+                    arguments.timeout)
     prover.measure_start()
-    prove_all(todo, prover, results, arguments.jobs)
+    prove_all(todo, prover, results, arguments.jobs, keep=not arguments.again)
 
 
 def interrupt(*_: object) -> None:

@@ -30,16 +30,6 @@ c10::IValue call(torch::jit::Module& module, const Values& values) {
 
 }  // namespace
 
-torch::jit::Module module_from_classes(const std::string& source) {
-  static const std::vector<c10::IValue> no_constants;
-  const auto text = std::make_shared<torch::jit::Source>(source, "classes", 1);
-  auto unit = std::make_shared<torch::jit::CompilationUnit>();
-  torch::jit::SourceImporter importer(
-      unit, &no_constants, [&](const std::string&) { return text; }, 2);
-  const auto type = importer.loadType(c10::QualifiedName("__torch__.M"));
-  return torch::jit::Module(unit, type->expect<c10::ClassType>());
-}
-
 torch::jit::Module reloaded(const torch::jit::Module& module) {
   std::stringstream archive;
   module.save(archive);

@@ -2,6 +2,8 @@
 // Equality with the unsplit module, whatever way the segments are run.
 #pragma once
 
+#include "model/support.hpp"
+
 #include <amp4ec/model/model.hpp>
 #include <amp4ec/model/segment_executor.hpp>
 
@@ -15,10 +17,6 @@
 #include <vector>
 
 namespace amp4ec::test {
-
-/// A module of class `__torch__.M`, from classes as an archive holds them: the way to context managers, named tuples
-/// and forks, which Module::define does not know.
-torch::jit::Module module_from_classes(const std::string& source);
 
 /// The module through the bytes of an archive: nothing is shared with the given one.
 torch::jit::Module reloaded(const torch::jit::Module& module);

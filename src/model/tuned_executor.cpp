@@ -15,9 +15,10 @@ using Clock = std::chrono::steady_clock;
 // Half of what Form::Optimized promises: other inputs may differ more than these.
 constexpr double tolerance = 5e-5;
 
-// The least of a few runs, taken in turns: a throttled node pauses in some of them.
+// The least of a few runs, taken in turns: a throttled node pauses in some of them. Where one run takes long, it tells
+// enough, also if it is the first.
 constexpr int most_rounds = 3;
-constexpr std::chrono::milliseconds enough{300};
+constexpr std::chrono::milliseconds long_run{150};
 
 bool are_equal(const Values& answer, const Values& expected) {
   return std::equal(answer.begin(), answer.end(), expected.begin(), expected.end(),
@@ -40,8 +41,7 @@ Values copies_of(const Values& values) {
 bool TunedExecutor::is_faster(SegmentExecutor& candidate, const Values& inputs) {
   auto best = Clock::duration::max();
   auto other = Clock::duration::max();
-  const auto start = Clock::now();
-  for (int round = 0; round < most_rounds && (round == 0 || Clock::now() - start < enough); ++round) {
+  for (int round = 0; round < most_rounds; ++round) {
     best = std::min(best, time_of(*executor_, inputs));
     other = std::min(other, time_of(candidate, inputs));
   }
@@ -49,15 +49,21 @@ bool TunedExecutor::is_faster(SegmentExecutor& candidate, const Values& inputs) 
 }
 
 Result<Values> TunedExecutor::tune(const Values& inputs) {
+  auto start = Clock::now();
   auto answer = executor_->run(inputs);
+  auto best = Clock::now() - start;
   if (!answer) return answer;            // These inputs say nothing about the candidates.
   Values expected = copies_of(*answer);  // An answer may lie in what the next call changes.
   for (Candidate& candidate : candidates_) {
     try {
       auto executor = candidate.make();
+      start = Clock::now();
       const auto other = executor->run(inputs);
+      const auto time = Clock::now() - start;
       if (!other || !are_equal(*other, expected)) continue;
-      if (!stateful_ && !is_faster(*executor, inputs)) continue;
+      const bool is_better = stateful_ || (best >= long_run ? time < best : is_faster(*executor, inputs));
+      if (!is_better) continue;
+      best = time;
       executor_ = std::move(executor);
       chosen_ = candidate.name;
       if (stateful_) break;

@@ -564,6 +564,9 @@ def attempt(name: str, entry: Entry, seed: int, folder: pathlib.Path) -> dict:
 
     if entry.group in FLOAT_GROUPS:
         check_steady(made.module, inputs)
+    if entry.group == "detection":  # A box more or less is no question of degree: other inputs tell more.
+        for varied in (vary(inputs), vary(inputs), *made.others):
+            check_steady(made.module, varied)
     save(inputs, folder / f"{name}.example.pt")
     other = next((other for other in made.others if takes(load, eager, other)), None)
     if other is not None:

@@ -95,7 +95,7 @@ jit::Module optimize_frozen(jit::Module module) {
 }
 
 jit::Module optimize_for_inference(jit::Module module) {
-  module = optimize_frozen(std::move(module));
+  module = optimize_frozen(module);
   // A frozen module has no `training` attribute, so this optimises the graph in place and does not freeze again.
   module = jit::optimize_for_inference(module);
   const auto graph = module.get_method("forward").graph();

@@ -49,7 +49,9 @@ Result<torch::jit::Module> load_archive(const std::filesystem::path& file) {
     return torch::jit::load(file.string(), at::Device(at::kCPU));
   } catch (const std::exception& exception) {
     const std::string why = first_line(exception);
-    if (why.find("Unknown builtin op") != std::string::npos) {
+    const bool unknown = why.find("Unknown builtin op: ") != std::string::npos;
+    const bool own = why.find("op: aten::") != std::string::npos || why.find("op: prim::") != std::string::npos;
+    if (unknown && !own) {
       return Error{Errc::ModelRejected, fmt::format("LibTorch cannot load '{}': {} Load the library that registers the "
                                                     "operator first (load_operator_library, --op-library)",
                                                     file.string(), why)};

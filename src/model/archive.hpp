@@ -10,7 +10,7 @@
 namespace amp4ec::detail {
 
 /// Loads what torch.jit.save wrote. LibTorch trusts the file: see `load_untrusted`.
-/// @error FileNotFound, NotTorchScript, ModelCorrupt.
+/// @error FileNotFound, NotTorchScript, ModelCorrupt; ModelRejected for an operator that no library has registered.
 Result<torch::jit::Module> load_archive(const std::filesystem::path& file);
 
 }  // namespace amp4ec::detail

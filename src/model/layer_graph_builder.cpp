@@ -110,16 +110,6 @@ Dropout dropout_of(const jit::Node* node) {
   return never ? Dropout::Never : Dropout::Sometimes;
 }
 
-bool draws_random_numbers(jit::Node* node) {
-  const Dropout dropout = dropout_of(node);
-  if (dropout == Dropout::Sometimes || (dropout == Dropout::None && node->isNondeterministic())) return true;
-  const auto blocks = node->blocks();
-  return std::any_of(blocks.begin(), blocks.end(), [](jit::Block* block) {
-    auto nodes = block->nodes();
-    return std::any_of(nodes.begin(), nodes.end(), [](jit::Node* inner) { return draws_random_numbers(inner); });
-  });
-}
-
 bool is_inside(std::string_view path, std::string_view leaf) {
   return path == leaf || (path.starts_with(leaf) && path.size() > leaf.size() && path[leaf.size()] == '.');
 }
@@ -261,6 +251,16 @@ Layer describe(const Lowered& lowered, jit::Node* node, const std::vector<c10::I
 }
 
 }  // namespace
+
+bool draws_random_numbers(const jit::Node* node) {
+  const Dropout dropout = dropout_of(node);
+  if (dropout == Dropout::Sometimes || (dropout == Dropout::None && node->isNondeterministic())) return true;
+  const auto blocks = node->blocks();
+  return std::any_of(blocks.begin(), blocks.end(), [](const jit::Block* block) {
+    auto nodes = block->nodes();
+    return std::any_of(nodes.begin(), nodes.end(), [](const jit::Node* inner) { return draws_random_numbers(inner); });
+  });
+}
 
 std::vector<LeafModule> leaf_modules(const jit::Module& module, const Lowered& lowered) {
   std::vector<LeafModule> leaves;

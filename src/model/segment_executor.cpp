@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <amp4ec/model/segment_executor.hpp>
 
+#include "model/layer_graph_builder.hpp"
 #include "model/lowering.hpp"
 #include "model/optimize.hpp"
 #include "model/tuned_executor.hpp"
@@ -152,19 +153,34 @@ std::unique_ptr<SegmentExecutor> make_candidate(const jit::Module& module, const
   return std::make_unique<TorchScriptExecutor>(own, written, tuple_size(outputs));
 }
 
+/// Operators that cannot be called once more only to be timed.
+bool may_be_repeated(const jit::Block& block) {
+  return std::none_of(block.nodes().begin(), block.nodes().end(), [](const jit::Node* node) {
+    const auto blocks = node->blocks();
+    return detail::draws_random_numbers(node) || node->hasSideEffects() ||
+           !std::all_of(blocks.begin(), blocks.end(), [](const jit::Block* inner) { return may_be_repeated(*inner); });
+  });
+}
+
 std::unique_ptr<SegmentExecutor> build(const jit::Module& module, std::size_t outputs, Form form) {
   // Before optimising, which brings operators that alias analysis does not know.
   const auto written = arguments_written(module);
-  auto plain = make_candidate(module, written, outputs, nullptr);
-  if (form == Form::Plain) return plain;
   const auto in_form = [&](const char* name, const Transform& transform) {
     return detail::Candidate{name, [=] { return make_candidate(module, written, outputs, transform); }};
   };
-  return std::make_unique<detail::TunedExecutor>(
-      std::move(plain),
-      std::vector{in_form("optimized for inference", detail::optimize_for_inference),
-                  in_form("frozen", detail::optimize_frozen)},
-      /*stateful=*/module.type()->numAttributes() != 0);
+  const auto plain = in_form("plain", nullptr);
+  const auto optimized = in_form("optimized for inference", detail::optimize_for_inference);
+  if (form == Form::Plain) return plain.make();
+  if (module.type()->numAttributes() != 0) {  // State: a call more would change it.
+    try {
+      return optimized.make();
+    } catch (const std::exception&) {
+      return plain.make();  // LibTorch cannot transform every graph.
+    }
+  }
+  if (!may_be_repeated(*module.get_method("forward").graph()->block())) return plain.make();
+  return std::make_unique<detail::TunedExecutor>(plain.make(),
+                                                 std::vector{optimized, in_form("frozen", detail::optimize_frozen)});
 }
 
 }  // namespace

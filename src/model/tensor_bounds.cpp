@@ -9,7 +9,6 @@
 #include <c10/core/CPUAllocator.h>
 #include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/passes/inliner.h>
-#include <torch/version.h>
 
 #include <fmt/format.h>
 
@@ -28,30 +27,19 @@ namespace jit = torch::jit;
 
 namespace {
 
-#if TORCH_VERSION_MAJOR >= 2
-#define AMP4EC_ALLOCATE_CONST
-#else
-#define AMP4EC_ALLOCATE_CONST const
-#endif
-
 /// LibTorch's allocator, and how much each pointer got of it. What it gives is filled with one byte.
+/// The functions without `override` are those that only some versions of LibTorch declare: `allocate` is const
+/// until 2.2, `copy_data` came after.
 class RecordingAllocator final : public c10::Allocator {
  public:
   RecordingAllocator(c10::Allocator* allocator, unsigned char fill) : allocator_(allocator), fill_(fill) {}
 
-  c10::DataPtr allocate(std::size_t size) AMP4EC_ALLOCATE_CONST override {
-    c10::DataPtr data = allocator_->allocate(size);
-    if (size != 0) std::memset(data.get(), fill_, size);
-    const std::lock_guard lock(mutex_);
-    sizes_[data.get()] = size;
-    return data;
-  }
+  // NOLINTBEGIN(modernize-use-override, cppcoreguidelines-explicit-virtual-functions)
+  c10::DataPtr allocate(std::size_t size) const { return record(size); }
+  c10::DataPtr allocate(std::size_t size) { return record(size); }
+  void copy_data(void* to, const void* from, std::size_t count) const { std::memcpy(to, from, count); }
+  // NOLINTEND(modernize-use-override, cppcoreguidelines-explicit-virtual-functions)
   c10::DeleterFnPtr raw_deleter() const override { return allocator_->raw_deleter(); }
-#if TORCH_VERSION_MAJOR >= 2
-  void copy_data(void* to, const void* from, std::size_t count) const override {
-    std::memcpy(to, from, count);
-  }
-#endif
 
   std::size_t size_of(const void* data) const {
     const std::lock_guard lock(mutex_);
@@ -66,13 +54,19 @@ class RecordingAllocator final : public c10::Allocator {
   }
 
  private:
+  c10::DataPtr record(std::size_t size) const {
+    c10::DataPtr data = allocator_->allocate(size);
+    if (size != 0) std::memset(data.get(), fill_, size);
+    const std::lock_guard lock(mutex_);
+    sizes_[data.get()] = size;
+    return data;
+  }
+
   c10::Allocator* allocator_;
   unsigned char fill_;
   mutable std::mutex mutex_;
   mutable std::unordered_map<const void*, std::size_t> sizes_;
 };
-
-#undef AMP4EC_ALLOCATE_CONST
 
 class AllocatorGuard {
  public:
@@ -118,8 +112,11 @@ class Checker {
   /// What is wrong with the tensor; empty when it lies within its data.
   std::string fault(const at::Tensor& tensor) const {
     if (tensor.is_sparse()) return sparse_fault(tensor);
-    if (!tensor.has_storage()) return {};  // Opaque: a loader does not make such tensors from what a file states.
+    if (tensor.layout() == at::kSparseCsr) return compressed_fault(tensor);
+    if (!tensor.has_storage()) return "nothing is known of its layout";
     const std::size_t held = allocator_.size_of(tensor.storage().data());
+    if (tensor.storage().nbytes() > held)
+      return fmt::format("its storage claims {} bytes, the file holds {}", tensor.storage().nbytes(), held);
     const auto needed = reach(tensor);
     if (!needed || *needed > held) {
       return fmt::format("its sizes and strides need {} bytes, the file holds {}",
@@ -142,10 +139,24 @@ class Checker {
     }
   }
 
+  std::string compressed_fault(const at::Tensor& tensor) const {
+    for (const at::Tensor& part : {tensor.crow_indices(), tensor.col_indices(), tensor.values()}) {
+      if (std::string inner = fault(part); !inner.empty()) return inner;
+    }
+    try {
+      at::_validate_sparse_csr_tensor_args(tensor.crow_indices(), tensor.col_indices(), tensor.values(),
+                                           tensor.sizes());
+      return {};
+    } catch (const std::exception& exception) {
+      return first_line(exception);
+    }
+  }
+
   std::string per_channel_fault(const at::Tensor& tensor) const {
     const auto axis = tensor.q_per_channel_axis();
     if (axis < 0 || axis >= tensor.dim()) return fmt::format("it has no axis {} to be quantized along", axis);
     for (const at::Tensor& part : {tensor.q_per_channel_scales(), tensor.q_per_channel_zero_points()}) {
+      if (std::string inner = fault(part); !inner.empty()) return inner;
       if (part.numel() != tensor.size(axis))
         return fmt::format("{} channels have {} scales or zero points", tensor.size(axis), part.numel());
     }
@@ -166,6 +177,10 @@ void for_each_constant(jit::Block* block, const Visit& visit) {
       if (const auto value = jit::toIValue(node->output())) for_each_tensor(*value, visit);
     }
     for (jit::Block* inner : node->blocks()) for_each_constant(inner, visit);
+    if (!node->hasAttribute(c10::attr::Subgraph)) continue;
+    const auto forked = node->g(c10::attr::Subgraph)->copy();
+    jit::Inline(*forked);
+    for_each_constant(forked->block(), visit);
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 
 namespace amp4ec::detail {
 
@@ -12,7 +13,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Half of what Form::Optimized promises: other inputs may differ more than these.
+// Half of what a session accepts unless told otherwise: other inputs may differ more than these.
 constexpr double tolerance = 5e-5;
 
 // The least of a few runs, taken in turns: a throttled node pauses in some of them. Where one run takes long, it tells
@@ -36,40 +37,44 @@ Values copies_of(const Values& values) {
   return copies;
 }
 
-}  // namespace
-
-bool TunedExecutor::is_faster(SegmentExecutor& candidate, const Values& inputs) {
-  auto best = Clock::duration::max();
-  auto other = Clock::duration::max();
-  for (int round = 0; round < most_rounds; ++round) {
-    best = std::min(best, time_of(*executor_, inputs));
-    other = std::min(other, time_of(candidate, inputs));
+/// How long the candidate takes compared with the plain executor; empty when it is not possible or not equal.
+std::optional<double> time_ratio(const Candidate& candidate, SegmentExecutor& plain, Clock::duration plain_first,
+                                 const Values& inputs, const Values& expected) try {
+  const auto executor = candidate.make();
+  const auto start = Clock::now();
+  const auto answer = executor->run(inputs);
+  const auto first = Clock::now() - start;
+  if (!answer || !are_equal(*answer, expected)) return std::nullopt;
+  auto plain_time = plain_first;
+  auto time = first;
+  for (int round = 0; round < most_rounds && plain_first < long_run; ++round) {
+    plain_time = std::min(plain_time, time_of(plain, inputs));
+    time = std::min(time, time_of(*executor, inputs));
   }
-  return other < best;
+  return std::chrono::duration<double>(time) / std::chrono::duration<double>(plain_time);
+} catch (const std::exception&) {
+  return std::nullopt;  // LibTorch cannot transform every graph.
 }
 
+}  // namespace
+
 Result<Values> TunedExecutor::tune(const Values& inputs) {
-  auto start = Clock::now();
+  const auto start = Clock::now();
   auto answer = executor_->run(inputs);
-  auto best = Clock::now() - start;
+  const auto plain = Clock::now() - start;
   if (!answer) return answer;            // These inputs say nothing about the candidates.
   Values expected = copies_of(*answer);  // An answer may lie in what the next call changes.
-  for (Candidate& candidate : candidates_) {
-    try {
-      auto executor = candidate.make();
-      start = Clock::now();
-      const auto other = executor->run(inputs);
-      const auto time = Clock::now() - start;
-      if (!other || !are_equal(*other, expected)) continue;
-      const bool is_better = stateful_ || (best >= long_run ? time < best : is_faster(*executor, inputs));
-      if (!is_better) continue;
-      best = time;
-      executor_ = std::move(executor);
-      chosen_ = candidate.name;
-      if (stateful_) break;
-    } catch (const std::exception&) {
-      continue;  // LibTorch cannot transform every graph; the plain one remains.
+  const Candidate* best = nullptr;
+  double best_ratio = 1;  // Of its time to the plain one's, taken in turns: the machine's speed changes.
+  for (const Candidate& candidate : candidates_) {
+    if (const auto ratio = time_ratio(candidate, *executor_, plain, inputs, expected); ratio && *ratio < best_ratio) {
+      best = &candidate;
+      best_ratio = *ratio;
     }
+  }
+  if (best != nullptr) {
+    executor_ = best->make();  // Again: two kept at once, beside the plain one, would need memory for three.
+    chosen_ = best->name;
   }
   candidates_.clear();
   return expected;

@@ -17,13 +17,12 @@ struct Candidate {
 };
 
 /// Finds in its first call, with that call's inputs, which of several executors of one segment is the fastest that
-/// answers as the plain one does, and uses it from then on. The others are released.
+/// answers as the plain one does, and uses it from then on. The others are released; there are never more than two.
+/// Only for segments without state, chance and side effects: the first call runs them many times.
 class TunedExecutor final : public SegmentExecutor {
  public:
-  /// stateful: a call changes the answer to the next, so that executors cannot be called again to be timed; the first
-  /// candidate that answers equally is taken.
-  TunedExecutor(std::unique_ptr<SegmentExecutor> plain, std::vector<Candidate> candidates, bool stateful)
-      : executor_(std::move(plain)), candidates_(std::move(candidates)), stateful_(stateful) {}
+  TunedExecutor(std::unique_ptr<SegmentExecutor> plain, std::vector<Candidate> candidates)
+      : executor_(std::move(plain)), candidates_(std::move(candidates)) {}
 
   Result<Values> run(const Values& inputs) override {
     return candidates_.empty() ? executor_->run(inputs) : tune(inputs);
@@ -34,12 +33,9 @@ class TunedExecutor final : public SegmentExecutor {
 
  private:
   Result<Values> tune(const Values& inputs);
-  /// Whether the candidate is faster than the executor, for inputs that both bear.
-  bool is_faster(SegmentExecutor& candidate, const Values& inputs);
 
   std::unique_ptr<SegmentExecutor> executor_;
   std::vector<Candidate> candidates_;  ///< Empty when tuned.
-  bool stateful_;
   std::string chosen_ = "plain";
 };
 

@@ -122,8 +122,9 @@ TEST_CASE("a tensor that reaches beyond its data, or has none, is refused before
   };
   // In pickle's opcodes: K is a number of one byte, t ends a tuple, Q a storage, ( begins a tuple.
   const std::string longer = exchanged(sound, std::string("K\x04t(K\x01t", 7), std::string("K\x40t(K\x01t", 7));
+  refused(exchanged(sound, "K\x04tQ", "K\x40tQ"), "claims 256 bytes, the file holds 16");
   refused(longer, "need 256 bytes, the file holds 16");
-  refused(exchanged(longer, "K\x04tQ", "K\x40tQ"), "need 256 bytes, the file holds 16");  // So does the storage.
+  refused(exchanged(longer, "K\x04tQ", "K\x40tQ"), "claims 256 bytes, the file holds 16");  // So does the storage.
   refused(exchanged(sound, std::string("K\x04t(K\x01t", 7), std::string("K\x04t(K\x02t", 7)), "need 28 bytes");
 
   std::string empty = sound;

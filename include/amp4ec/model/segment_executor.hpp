@@ -16,7 +16,8 @@ enum class Form {
   Plain,  ///< The operators as lowered. Bit-equal to the unsplit module under the same threads.
   /// The fastest that answers equally (within 5e-5) of the plain form, LibTorch's optimize_frozen_module (batch norms
   /// folded) and optimize_for_inference (oneDNN's layouts inside). The first call finds it with its inputs: it takes
-  /// longer and needs memory for two forms. Segments that draw random numbers stay plain.
+  /// longer and needs memory for two forms. Segments with state are optimised for inference untimed; those that draw
+  /// random numbers or have side effects stay plain.
   Optimized,
 };
 

@@ -562,13 +562,15 @@ def attempt(name: str, entry: Entry, seed: int, folder: pathlib.Path) -> dict:
     if changed < VARIES * scale:
         raise Unhealthy(f"its outputs, of size {scale:.3g}, differ by {changed:.3g} for other inputs")
 
+    other = next((other for other in made.others if takes(load, eager, other)), None)
     if entry.group in FLOAT_GROUPS:
         check_steady(made.module, inputs)
-    if entry.group == "detection":  # A box more or less is no question of degree: other inputs tell more.
-        for varied in (vary(inputs), vary(inputs), *made.others):
+        if other is not None:
+            check_steady(made.module, other)
+    if entry.group == "detection":  # A box more or less is no question of degree: more inputs tell more.
+        for varied in (vary(inputs), vary(inputs)):
             check_steady(made.module, varied)
     save(inputs, folder / f"{name}.example.pt")
-    other = next((other for other in made.others if takes(load, eager, other)), None)
     if other is not None:
         save(other, folder / f"{name}.other.pt")
     numbers = numbers_of(made.module)

@@ -9,6 +9,7 @@
 #include <c10/core/CPUAllocator.h>
 #include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/passes/inliner.h>
+#include <torch/version.h>
 
 #include <fmt/format.h>
 
@@ -28,18 +29,25 @@ namespace jit = torch::jit;
 namespace {
 
 /// LibTorch's allocator, and how much each pointer got of it. What it gives is filled with one byte.
-/// The functions without `override` are those that only some versions of LibTorch declare: `allocate` is const
-/// until 2.2, `copy_data` came after.
 class RecordingAllocator final : public c10::Allocator {
  public:
   RecordingAllocator(c10::Allocator* allocator, unsigned char fill) : allocator_(allocator), fill_(fill) {}
 
-  // NOLINTBEGIN(modernize-use-override, cppcoreguidelines-explicit-virtual-functions)
-  c10::DataPtr allocate(std::size_t size) const { return record(size); }
-  c10::DataPtr allocate(std::size_t size) { return record(size); }
-  void copy_data(void* to, const void* from, std::size_t count) const { std::memcpy(to, from, count); }
-  // NOLINTEND(modernize-use-override, cppcoreguidelines-explicit-virtual-functions)
-  c10::DeleterFnPtr raw_deleter() const override { return allocator_->raw_deleter(); }
+#if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 3)
+  c10::DataPtr allocate(std::size_t size) override {
+    return record(size);
+  }
+  void copy_data(void* to, const void* from, std::size_t count) const override {
+    std::memcpy(to, from, count);
+  }
+#else
+  c10::DataPtr allocate(std::size_t size) const override {
+    return record(size);
+  }
+#endif
+  c10::DeleterFnPtr raw_deleter() const override {
+    return allocator_->raw_deleter();
+  }
 
   std::size_t size_of(const void* data) const {
     const std::lock_guard lock(mutex_);

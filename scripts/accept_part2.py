@@ -74,6 +74,8 @@ def lowering(groups, records):
     missing = [name for name in groups if name not in costs]
     row("lowering measured for every model", f"{len(groups) - len(missing)} of {len(groups)} {missing[:5]}", not missing,
         command)
+    if not costs:
+        return
     seconds = {name: cost["lower_seconds"] + cost["extract_seconds"] for name, cost in costs.items()}
     resnet = seconds.get("resnet50", math.inf)
     row("ResNet-50 lowered and extracted under 2 s", f"{resnet:.2f} s", resnet < 2, command)

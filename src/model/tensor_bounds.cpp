@@ -15,10 +15,12 @@
 
 #include <algorithm>
 #include <cstring>
+#include <initializer_list>
 #include <limits>
 #include <mutex>
 #include <optional>
 #include <set>
+#include <stdexcept>
 #include <string>
 #include <unordered_map>
 
@@ -136,39 +138,47 @@ class Checker {
 
  private:
   std::string sparse_fault(const at::Tensor& tensor) const {
-    for (const at::Tensor& part : {tensor._indices(), tensor._values()}) {
-      if (std::string inner = fault(part); !inner.empty()) return inner;
-    }
-    try {
-      at::_validate_sparse_coo_tensor_args(tensor._indices(), tensor._values(), tensor.sizes());
-      return {};
-    } catch (const std::exception& exception) {
-      return first_line(exception);
-    }
+    const at::Tensor indices = tensor._indices();
+    const at::Tensor values = tensor._values();
+    return composed_fault({indices, values},
+                          [&] { at::_validate_sparse_coo_tensor_args(indices, values, tensor.sizes()); });
   }
 
   std::string compressed_fault(const at::Tensor& tensor) const {
-    for (const at::Tensor& part : {tensor.crow_indices(), tensor.col_indices(), tensor.values()}) {
-      if (std::string inner = fault(part); !inner.empty()) return inner;
-    }
-    try {
-      at::_validate_sparse_csr_tensor_args(tensor.crow_indices(), tensor.col_indices(), tensor.values(),
-                                           tensor.sizes());
-      return {};
-    } catch (const std::exception& exception) {
-      return first_line(exception);
-    }
+    const at::Tensor rows = tensor.crow_indices();
+    const at::Tensor columns = tensor.col_indices();
+    const at::Tensor values = tensor.values();
+    return composed_fault({rows, columns, values},
+                          [&] { at::_validate_sparse_csr_tensor_args(rows, columns, values, tensor.sizes()); });
   }
 
   std::string per_channel_fault(const at::Tensor& tensor) const {
     const auto axis = tensor.q_per_channel_axis();
     if (axis < 0 || axis >= tensor.dim()) return fmt::format("it has no axis {} to be quantized along", axis);
-    for (const at::Tensor& part : {tensor.q_per_channel_scales(), tensor.q_per_channel_zero_points()}) {
+    const at::Tensor scales = tensor.q_per_channel_scales();
+    const at::Tensor zero_points = tensor.q_per_channel_zero_points();
+    return composed_fault({scales, zero_points}, [&] {
+      for (const at::Tensor& part : {scales, zero_points}) {
+        if (part.numel() != tensor.size(axis)) {
+          throw std::runtime_error(
+              fmt::format("{} channels have {} scales or zero points", tensor.size(axis), part.numel()));
+        }
+      }
+    });
+  }
+
+  /// Of a tensor that consists of others: theirs, or what `validate` throws about all together.
+  template <class Validate>
+  std::string composed_fault(std::initializer_list<at::Tensor> parts, const Validate& validate) const {
+    for (const at::Tensor& part : parts) {
       if (std::string inner = fault(part); !inner.empty()) return inner;
-      if (part.numel() != tensor.size(axis))
-        return fmt::format("{} channels have {} scales or zero points", tensor.size(axis), part.numel());
     }
-    return {};
+    try {
+      validate();
+      return {};
+    } catch (const std::exception& exception) {
+      return first_line(exception);
+    }
   }
 
   static bool q_scheme_is_per_channel(const at::Tensor& tensor) {

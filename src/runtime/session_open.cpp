@@ -246,8 +246,7 @@ class Opening {
         std::any_of(graph_.layers.begin(), graph_.layers.end(), [](const Layer& layer) { return layer.random; });
     if (random) return {};
     const Difference difference = compare(answer, expected);
-    // Other inputs may differ more than the example.
-    if (form != Form::Plain && difference.relative_error > options_.tolerance / 2) differs_ = true;
+    if (form != Form::Plain && difference.relative_error > options_.optimized_tolerance()) differs_ = true;
     if (differs_ || difference.relative_error <= options_.tolerance) return {};
     return Error{
         Errc::ExecutionFailed,

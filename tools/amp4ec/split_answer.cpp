@@ -63,7 +63,7 @@ class Pair {
 
   bool answers_example(const SplitAnswer& answer) const {
     const auto value = answer.run(example_);
-    return value && compare(*value, expected_).relative_error <= SessionOptions{}.tolerance / 2;
+    return value && compare(*value, expected_).relative_error <= SessionOptions{}.optimized_tolerance();
   }
 
   const Subject& subject_;

@@ -25,7 +25,7 @@
 namespace amp4ec {
 
 struct SessionOptions {
-  Form form = Form::Optimized;  ///< When the answer to the example is then off by half of the tolerance: plain.
+  Form form = Form::Optimized;                        ///< Plain where that is off by more than optimized_tolerance().
   std::string policy = "shortest-completion";         ///< One of `policy_names`: how the Scheduler picks a route.
   std::size_t max_in_flight = 0;                      ///< Requests admitted at once; 0: enough to keep the plan full.
   std::chrono::milliseconds request_timeout{60'000};  ///< A request without an answer for so long fails.
@@ -33,6 +33,9 @@ struct SessionOptions {
   /// Largest difference from the unsplit model that is accepted when the session opens, relative to the largest
   /// element of the answer. Models that draw random numbers are not compared.
   double tolerance = 1e-4;
+
+  /// The same for the optimised form: other inputs may differ more than the example.
+  [[nodiscard]] double optimized_tolerance() const noexcept { return tolerance / 2; }
 };
 
 /// One stage of a session: what it is and what it has done since the session opened.

@@ -26,18 +26,6 @@ namespace jit = torch::jit;
 
 namespace {
 
-std::uint64_t bytes_of(const at::Tensor& tensor) {
-  if (tensor.layout() == at::kStrided) return tensor.nbytes();
-  if (tensor.layout() == at::kSparse) return tensor._indices().nbytes() + tensor._values().nbytes();
-  return static_cast<std::uint64_t>(tensor.numel()) * tensor.element_size();
-}
-
-std::uint64_t tensor_bytes(const c10::IValue& value) {
-  std::uint64_t total = 0;
-  for_each_tensor(value, [&](const at::Tensor& tensor) { total += bytes_of(tensor); });
-  return total;
-}
-
 const at::Tensor* constant_tensor(const jit::Value* value, c10::IValue& holder) {
   if (value->node()->kind() != c10::prim::Constant || !value->type()->isSubtypeOf(*c10::TensorType::get()))
     return nullptr;

@@ -52,10 +52,32 @@ bool writes_its_constants(const std::shared_ptr<jit::Graph>& graph) {
   });
 }
 
+/// What inlining leaves with the functions that a compilation unit got since: copies with their callees inlined, kept
+/// for calls that never come. LibTorch's copies of a module live as long as the module that they were copied from.
+class InliningCaches {
+ public:
+  explicit InliningCaches(const jit::Module& module)
+      : unit_(module._ivalue()->compilation_unit()), known_(unit_->get_functions().size()) {}
+  InliningCaches(const InliningCaches&) = delete;
+  InliningCaches& operator=(const InliningCaches&) = delete;
+  ~InliningCaches() {
+    const std::vector<jit::Function*> functions = unit_->get_functions();
+    for (std::size_t i = known_; i < functions.size(); ++i) {
+      if (functions[i] == nullptr) continue;  // Removed by freezing.
+      if (auto* function = jit::tryToGraphFunction(*functions[i])) function->clear_optimized_graphs();
+    }
+  }
+
+ private:
+  std::shared_ptr<jit::CompilationUnit> unit_;
+  std::size_t known_;
+};
+
 // Attributes become constants where nothing writes them. What LibTorch cannot freeze as a whole (interfaces, modules
 // that are handed about), or freezes wrongly, keeps its attributes at first; gather_state makes constants of them one
 // by one.
 jit::Module with_constants(const jit::Module& module) {
+  const InliningCaches tried(module);
   try {
     jit::Module frozen = jit::freeze_module(module);
     const auto graph = frozen.get_method("forward").graph();
@@ -230,6 +252,7 @@ Result<Lowered> lower(const jit::Module& module) try {
   if (!module.find_method("forward")) {
     return Error{Errc::ModelRejected, "the module has no method 'forward'; script or trace the model that is called"};
   }
+  const InliningCaches caches(module);
   const jit::Module frozen = with_constants(module);
   Lowered lowered;
   lowered.graph = frozen.get_method("forward").graph();

@@ -26,12 +26,18 @@ struct Model::State {
 Result<Model> Model::load(const std::filesystem::path& file) {
   auto module = detail::load_archive(file);
   if (!module) return module.error();
-  return from_module(*module);
+  return from_module(std::move(*module));
 }
 
 Result<Model> Model::from_module(const jit::Module& module) try {
+  return from_module(module.clone(/*inplace=*/true));  // A type of its own, the same weights.
+} catch (const std::exception& exception) {
+  return Error{Errc::ModelRejected, "LibTorch cannot copy the module: " + detail::first_line(exception)};
+}
+
+Result<Model> Model::from_module(jit::Module&& module) try {
   auto state = std::make_shared<State>();
-  state->unsplit = module.clone(/*inplace=*/true);  // A type of its own, the same weights.
+  state->unsplit = std::move(module);
   state->unsplit.eval();
   auto lowered = detail::lower(state->unsplit);
   if (!lowered) return lowered.error();

@@ -9,6 +9,12 @@ namespace amp4ec::detail {
 
 namespace {
 
+std::uint64_t bytes_of(const at::Tensor& tensor) {
+  if (tensor.layout() == at::kStrided) return tensor.nbytes();
+  if (tensor.layout() == at::kSparse) return tensor._indices().nbytes() + tensor._values().nbytes();
+  return static_cast<std::uint64_t>(tensor.numel()) * tensor.element_size();
+}
+
 using c10::TypeKind;
 
 bool is_container(const c10::TypePtr& type) {
@@ -117,6 +123,12 @@ bool is_transferable(const c10::TypePtr& type) {
     }
     default: return false;
   }
+}
+
+std::uint64_t tensor_bytes(const c10::IValue& value) {
+  std::uint64_t total = 0;
+  for_each_tensor(value, [&](const at::Tensor& tensor) { total += bytes_of(tensor); });
+  return total;
 }
 
 }  // namespace amp4ec::detail

@@ -4,6 +4,8 @@
 #include <ATen/core/ivalue.h>
 #include <ATen/core/jit_type.h>
 
+#include <cstdint>
+
 namespace amp4ec::detail {
 
 /// True for types whose values may cross between processes: tensors, numbers, strings, devices, None, and lists,
@@ -34,5 +36,8 @@ void for_each_tensor(const c10::IValue& value, const Visit& visit) {
     for (const c10::IValue& slot : value.toObjectRef().slots()) for_each_tensor(slot, visit);
   }
 }
+
+/// Bytes of all tensors in a value.
+std::uint64_t tensor_bytes(const c10::IValue& value);
 
 }  // namespace amp4ec::detail

@@ -429,6 +429,20 @@ TEST_CASE("a training counter that evaluation leaves alone is no state") {
   CHECK_FALSE(Model::from_module(module).value().has_state());
 }
 
+TEST_CASE("a module that is shown is left as it is; one that is handed over is the reference itself") {
+  auto module = module_from("def forward(self, x):\n    return torch.sigmoid(x)\n");
+  module.train();
+  const Model shown = Model::from_module(module).value();
+  CHECK(module.is_training());
+  CHECK_FALSE(shown.unsplit().is_training());
+  auto object = module._ivalue();
+  const Model handed = Model::from_module(std::move(module)).value();
+  CHECK(handed.unsplit()._ivalue() == object);
+  CHECK_FALSE(handed.unsplit().is_training());
+  CHECK(shown.hash() == handed.hash());
+  check_all_cuts(handed, random_inputs({3, 4}, 4));
+}
+
 namespace {
 
 std::string hash_of_load(const std::string& archive) {

@@ -59,9 +59,9 @@ Result<Model> load_model(const ModelOptions& options, const Values* example) {
   if (std::filesystem::exists(options.model, ignored))
     return options.trusted ? Model::load(options.model) : load_untrusted(options.model, example);
   if (find_zoo_entry(options) == nullptr) return no_such_model(options.model);
-  const auto module = make_zoo_model(options.model, options.seed);
+  auto module = make_zoo_model(options.model, options.seed);
   if (!module) return module.error();
-  return Model::from_module(*module);
+  return Model::from_module(std::move(*module));
 }
 
 Result<Subject> load_subject(const ModelOptions& options) {

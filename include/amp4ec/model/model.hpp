@@ -30,9 +30,14 @@ class Model {
   /// @error FileNotFound, NotTorchScript, ModelCorrupt, ModelRejected.
   [[nodiscard]] static Result<Model> load(const std::filesystem::path& file);
 
-  /// Takes a module that the host built or loaded itself. It must not be changed afterwards.
+  /// Takes a module that the host built or loaded itself. It must not be changed afterwards. What is derived from it
+  /// is freed with the module, not before: LibTorch keeps the code of copies with that of the original.
   /// @error ModelRejected when it has no `forward` or cannot be frozen.
   [[nodiscard]] static Result<Model> from_module(const torch::jit::Module& module);
+
+  /// The same without a copy: the module itself goes into evaluation mode. Copying costs graphs and, where a module
+  /// packs its weights (as quantized ones do), the weights once more.
+  [[nodiscard]] static Result<Model> from_module(torch::jit::Module&& module);
 
   /// Content hash of the lowered model: operators and weights. Ties profiles and plans to this model.
   [[nodiscard]] const std::string& hash() const noexcept;

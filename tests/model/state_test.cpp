@@ -430,8 +430,12 @@ TEST_CASE("a training counter that evaluation leaves alone is no state") {
 }
 
 TEST_CASE("a module that is shown is left as it is; one that is handed over is the reference itself") {
-  auto module = module_from("def forward(self, x):\n    return torch.sigmoid(x)\n");
-  module.train();
+  torch::jit::Module module("Moded");
+  module.register_attribute("training", c10::BoolType::get(), true);
+  module.define(R"(
+    def forward(self, x):
+        return torch.dropout(torch.sigmoid(x), 0.5, self.training) * 2.0
+  )");
   const Model shown = Model::from_module(module).value();
   CHECK(module.is_training());
   CHECK_FALSE(shown.unsplit().is_training());

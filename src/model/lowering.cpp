@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/lowering.hpp"
 
+#include "model/call_stacks.hpp"
 #include "model/cut_rules.hpp"
 #include "model/state.hpp"
 #include "model/undeclared_aliases.hpp"
@@ -257,6 +258,7 @@ Result<Lowered> lower(const jit::Module& module) try {
   Lowered lowered;
   lowered.graph = frozen.get_method("forward").graph();
   jit::Inline(*lowered.graph);
+  detach_call_stacks(*lowered.graph);
   lowered.state = gather_state(frozen, lowered.graph);
   replace_uninitialized(*lowered.graph, *lowered.graph->block());
   // In evaluation dropout hands on its input itself, which its schema does not tell: it must be gone before writes are

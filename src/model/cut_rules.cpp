@@ -10,6 +10,7 @@
 #include <torch/csrc/jit/ir/alias_analysis.h>
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <map>
 #include <optional>
@@ -88,21 +89,38 @@ jit::ValueSet foldable_values(const Lowered& lowered) {
   return foldable;
 }
 
+/// For each attribute of the state, the values that are it: what is read from it, and what is stored in it.
+std::map<std::string, jit::ValueSet> values_of_state(const Lowered& lowered) {
+  std::map<std::string, jit::ValueSet> values;
+  const jit::Value* self = lowered.graph->inputs()[0];
+  for_each_node(*lowered.graph->block(), [&](jit::Node* node) {
+    const bool get = node->kind() == c10::prim::GetAttr;
+    if ((!get && node->kind() != c10::prim::SetAttr) || node->input(0) != self) return;
+    values[node->s(c10::attr::name)].insert(get ? node->output() : node->input(1));
+  });
+  return values;
+}
+
+/// True when nothing but the graph itself can write what the state holds: no object whose methods are called.
+bool is_plain_state(const jit::Module& state) {
+  const auto attributes = state.type()->getAttributes();
+  return std::all_of(attributes.begin(), attributes.end(),
+                     [](const c10::ClassAttribute& attribute) { return is_transferable(attribute.getType()); });
+}
+
 /// What may share memory with what, among the values that can cross a cut.
 class Sharing {
  public:
-  explicit Sharing(const Lowered& lowered) : aliases_(lowered.graph), foldable_(foldable_values(lowered)) {
-    undeclared_ = undeclared_aliases(*lowered.graph->block());
-    jit::ValueSet undeclared;
-    for (const jit::Node* node : undeclared_) {
-      undeclared.insert(node->inputs().begin(), node->inputs().end());
-      undeclared.insert(node->outputs().begin(), node->outputs().end());
-    }
+  // LibTorch takes all attributes for one memory, unless they are "frozen": then each reading of one is a memory of its
+  // own. What belongs together is tied here.
+  explicit Sharing(const Lowered& lowered)
+      : aliases_(lowered.graph, /*isFrozen=*/is_plain_state(lowered.state)), foldable_(foldable_values(lowered)) {
+    tie_values(lowered);
     for (const LiveRange& range : lowered.ranges) {
       if (is_mutable(range.value->type())) candidates_.push_back(range);
     }
     for (const LiveRange& range : candidates_) maybe_written_.insert(range.value);
-    maybe_written_.insert(undeclared.begin(), undeclared.end());
+    for (const jit::ValueSet& tied : ties_) maybe_written_.insert(tied.begin(), tied.end());
   }
 
   /// A value that shares memory with what a layer writes.
@@ -119,9 +137,9 @@ class Sharing {
     if (targets.empty() && !aliases_.writesToAlias(layer, maybe_written_)) return shared;
     for (const LiveRange& range : candidates_) {
       if (!matters(range)) continue;
-      if (any_alias(range.value, [&](jit::Value* v) { return aliases_.writesToAlias(layer, {v}); })) {
+      if (any_alias(range.value, [&](const jit::Value* v) { return aliases_.writesToAlias(layer, {v}); })) {
         shared.push_back({range, false});
-      } else if (any_alias(range.value, [&](jit::Value* v) { return may_hold(v, targets); })) {
+      } else if (any_alias(range.value, [&](const jit::Value* v) { return may_hold(mutable_value(v), targets); })) {
         shared.push_back({range, true});
       }
     }
@@ -132,24 +150,65 @@ class Sharing {
 
   /// True when a layer writes to memory of any of these values, or of what they hold.
   [[nodiscard]] bool writes_any(jit::Node* layer, const jit::ValueSet& values) const {
-    if (values.empty()) return false;
     const auto targets = values_written_by(layer);
-    return aliases_.writesToAlias(layer, values) ||
-           std::any_of(values.begin(), values.end(), [&](const jit::Value* value) {
-             return may_hold(const_cast<jit::Value*>(value), targets);  // LibTorch asks for more than it needs.
-           });
+    const auto is_written = [&](const jit::Value* value) {
+      return aliases_.writesToAlias(layer, {value}) || may_hold(mutable_value(value), targets);
+    };
+    return std::any_of(values.begin(), values.end(),
+                       [&](const jit::Value* value) { return any_alias(mutable_value(value), is_written); });
   }
 
   /// The first layer that defines something which may share memory with `value`.
   [[nodiscard]] std::ptrdiff_t first_sharing(jit::Value* value, std::ptrdiff_t layer) const {
     std::ptrdiff_t first = layer;
     for (const LiveRange& range : candidates_) {
-      if (range.value == value || aliases_.mayContainAlias(range.value, value)) first = std::min(first, range.defined);
+      if (any_alias(range.value, [&](const jit::Value* other) { return share(other, value); }))
+        first = std::min(first, range.defined);
     }
     return first;
   }
 
  private:
+  /// AliasDb asks for more than it needs.
+  static jit::Value* mutable_value(const jit::Value* value) { return const_cast<jit::Value*>(value); }
+
+  void tie_values(const Lowered& lowered) {
+    for (const jit::Node* node : undeclared_aliases(*lowered.graph->block())) {
+      jit::ValueSet tied(node->inputs().begin(), node->inputs().end());
+      tied.insert(node->outputs().begin(), node->outputs().end());
+      tie(tied);
+    }
+    const auto values = values_of_state(lowered);
+    for (const std::vector<std::string>& names : groups_that_share(lowered.state)) {
+      jit::ValueSet tied;
+      for (const std::string& name : names) {
+        if (const auto found = values.find(name); found != values.end())
+          tied.insert(found->second.begin(), found->second.end());
+      }
+      tie(tied);
+    }
+  }
+
+  /// Aliases of aliases are aliases: what shares memory with a value of an earlier tie joins that, as an attribute does
+  /// in which a value is stored that is read from another.
+  void tie(const jit::ValueSet& values) {
+    jit::ValueSet tied;
+    std::copy_if(values.begin(), values.end(), std::inserter(tied, tied.end()),
+                 [](const jit::Value* value) { return is_mutable(value->type()); });
+    for (auto other = ties_.begin(); other != ties_.end();) {
+      const bool joins = std::any_of(other->begin(), other->end(), [&](const jit::Value* value) {
+        return std::any_of(tied.begin(), tied.end(), [&](const jit::Value* mine) { return share(value, mine); });
+      });
+      if (joins) tied.insert(other->begin(), other->end());
+      other = joins ? ties_.erase(other) : std::next(other);
+    }
+    if (tied.size() > 1) ties_.push_back(std::move(tied));
+  }
+
+  bool share(const jit::Value* value, const jit::Value* other) const {
+    return value == other || aliases_.mayContainAlias(mutable_value(value), mutable_value(other));
+  }
+
   /// Can something of this type sit inside a value of that type?
   static bool can_hold(const c10::TypePtr& holder, const c10::TypePtr& held) {
     if (holder->kind() == c10::TypeKind::TensorType || !is_mutable(holder)) return false;
@@ -166,22 +225,19 @@ class Sharing {
     });
   }
 
-  /// A value, and those that undeclared aliases tie it to, on either side of an operator.
+  /// A value, and those that it is tied to.
   template <class Test>
   bool any_alias(jit::Value* value, const Test& test) const {
     if (test(value)) return true;
-    return std::any_of(undeclared_.begin(), undeclared_.end(), [&](jit::Node* node) {
-      const auto shares = [&](jit::Value* other) { return other == value || aliases_.mayContainAlias(other, value); };
-      const bool near = std::any_of(node->inputs().begin(), node->inputs().end(), shares) ||
-                        std::any_of(node->outputs().begin(), node->outputs().end(), shares);
-      return near && (std::any_of(node->inputs().begin(), node->inputs().end(), test) ||
-                      std::any_of(node->outputs().begin(), node->outputs().end(), test));
+    const auto shares = [&](const jit::Value* other) { return share(other, value); };
+    return std::any_of(ties_.begin(), ties_.end(), [&](const jit::ValueSet& tied) {
+      return std::any_of(tied.begin(), tied.end(), shares) && std::any_of(tied.begin(), tied.end(), test);
     });
   }
 
   jit::AliasDb aliases_;
   jit::ValueSet foldable_;
-  std::vector<jit::Node*> undeclared_;
+  std::vector<jit::ValueSet> ties_;    ///< Values that may share memory although the analysis does not know it.
   std::vector<LiveRange> candidates_;  // values that something could write
   jit::ValueSet maybe_written_;
 };
@@ -274,18 +330,6 @@ struct Users {
     last = std::max(last, layer);
   }
 };
-
-/// For each attribute of the state, the values that are it: what is read from it, and what is stored in it.
-std::map<std::string, jit::ValueSet> values_of_state(const Lowered& lowered) {
-  std::map<std::string, jit::ValueSet> values;
-  const jit::Value* self = lowered.graph->inputs()[0];
-  for_each_node(*lowered.graph->block(), [&](jit::Node* node) {
-    const bool get = node->kind() == c10::prim::GetAttr;
-    if ((!get && node->kind() != c10::prim::SetAttr) || node->input(0) != self) return;
-    values[node->s(c10::attr::name)].insert(get ? node->output() : node->input(1));
-  });
-  return values;
-}
 
 void refuse_shared_state(Lowered& lowered, const Sharing& sharing) {
   const auto values = values_of_state(lowered);

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <sstream>
 
 using namespace amp4ec;
@@ -240,8 +241,7 @@ TEST_CASE("two attributes that share memory stay together") {
   check_all_cuts(model, inputs);
 }
 
-// Stricter than need be: the alias analysis of the cut rules lumps all attributes together, so their ranges merge.
-TEST_CASE("each submodule's state goes with its layers", "[!mayfail]") {
+TEST_CASE("each submodule's state goes with its layers") {
   const auto unit = std::make_shared<torch::jit::CompilationUnit>();
   const auto counter = [&](const char* name, float start) {
     torch::jit::Module module(c10::QualifiedName(std::string("__torch__.") + name), unit);
@@ -291,8 +291,7 @@ TEST_CASE("a submodule that is called twice keeps one state") {
   check_all_cuts(Model::from_module(module).value(), random_inputs({3, 4}, 5));
 }
 
-// Stricter than need be: the alias analysis of the cut rules lumps all attributes together, so their ranges merge.
-TEST_CASE("two pieces of state live in two segments, and no cut parts one of them", "[!mayfail]") {
+TEST_CASE("two pieces of state live in two segments, and no cut parts one of them") {
   const Model model = Model::from_module(two_counters()).value();
   const auto inputs = random_inputs({3, 4}, 5);
   const LayerGraph graph = model.layer_graph(inputs.front()).value();
@@ -312,6 +311,77 @@ TEST_CASE("two pieces of state live in two segments, and no cut parts one of the
   CHECK(refused.code == Errc::CutRejected);
   CHECK(refused.message.find("state would be shared: layers 0 to 3 use 'state_first'") != std::string::npos);
   check_all_cuts(model, inputs);
+}
+
+TEST_CASE("caches that are written in place stay with their layers") {
+  const auto unit = std::make_shared<torch::jit::CompilationUnit>();
+  torch::jit::Module decoder(c10::QualifiedName("__torch__.Decoder"), unit);
+  std::string code = "def forward(self, x, position: int):\n";
+  for (const std::string index : {"0", "1", "2"}) {
+    torch::jit::Module layer(c10::QualifiedName("__torch__.Layer" + index), unit);
+    layer.register_buffer("keys", torch::zeros({8, 4}));
+    layer.register_buffer("values", torch::zeros({8, 4}));
+    layer.define(R"(
+      def forward(self, x, position: int):
+          self.keys[position] = torch.tanh(x).squeeze(0)
+          self.values.narrow(0, position, 1).copy_(torch.sigmoid(x))
+          weights = torch.softmax(torch.matmul(self.keys, torch.sin(x).t()), 0)
+          return x + torch.matmul(weights.t(), self.values)
+    )");
+    decoder.register_module("layer" + index, layer);
+    code += "    x = self.layer" + index + ".forward(torch.cos(x), position)\n";
+  }
+  decoder.define(code + "    return x\n");
+  const Model model = Model::from_module(decoder).value();
+  std::vector<Values> inputs;
+  for (std::int64_t position = 0; position < 6; ++position)
+    inputs.push_back({Value(torch::randn({1, 4})), Value(position)});
+  check_all_cuts(model, inputs);
+  const LayerGraph graph = model.layer_graph(inputs.front()).value();
+  for (const std::size_t nth : {1, 2}) CHECK(graph.cuts[layer_of(graph, "aten::cos", nth)].valid);
+}
+
+TEST_CASE("an operator that throws inside a submodule of a model with state is an error, no crash") {
+  const auto unit = std::make_shared<torch::jit::CompilationUnit>();
+  torch::jit::Module inner(c10::QualifiedName("__torch__.Inner"), unit);
+  inner.register_buffer("seen", torch::zeros({4}));
+  inner.define("def forward(self, x):\n    self.seen.add_(torch.tanh(x))\n    return torch.sin(x) + self.seen\n");
+  std::optional<Segment> whole;
+  {
+    torch::jit::Module outer(c10::QualifiedName("__torch__.Outer"), unit);
+    outer.register_module("inner", inner);
+    outer.define("def forward(self, x):\n    return torch.cos(self.inner.forward(torch.exp(x)))\n");
+    const Model model = Model::from_module(outer).value();
+    const auto graph = model.layer_graph({Value(torch::ones({3, 5}))});
+    REQUIRE_FALSE(graph.has_value());
+    CHECK(graph.error().message.find("size") != std::string::npos);
+    whole = model.segment(0, model.layer_count() - 1).value();
+  }
+  for (const Form form : {Form::Plain, Form::Optimized}) {  // The model is gone.
+    const auto executor = make_executor(*whole, form).value();
+    CHECK_FALSE(executor->run({Value(torch::ones({3, 5}))}).has_value());
+    CHECK(executor->run({Value(torch::ones({4}))}).has_value());
+  }
+}
+
+TEST_CASE("attributes that come to share memory, for a call or for good") {
+  torch::jit::Module module("Sharing");
+  module.register_buffer("first", torch::zeros({3, 4}));
+  module.register_buffer("second", torch::ones({3, 4}));
+  module.register_buffer("third", torch::ones({3, 4}));
+  module.define(R"(
+    def forward(self, x):
+        y = torch.sigmoid(x) + self.first
+        self.first = self.second
+        z = torch.tanh(y)
+        self.second.add_(1.0)
+        w = torch.sin(z) + self.first * 0.1
+        self.third = self.first.view([4, 3]).t()
+        v = torch.cos(w)
+        self.first.mul_(0.5)
+        return v + self.third.reshape([3, 4])
+  )");
+  check_all_cuts(Model::from_module(module).value(), random_inputs({3, 4}, 6));
 }
 
 TEST_CASE("layers that use state are marked") {

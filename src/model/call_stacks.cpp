@@ -3,9 +3,8 @@
 
 #include <torch/csrc/jit/api/compilation_unit.h>
 
-#include <functional>
-#include <map>
 #include <memory>
+#include <unordered_map>
 
 namespace amp4ec::detail {
 
@@ -43,12 +42,7 @@ class Detaching {
     return copy;
   }
 
-  struct ByAddress {
-    bool operator()(const jit::InlinedCallStackPtr& a, const jit::InlinedCallStackPtr& b) const {
-      return std::less<>()(a.get(), b.get());
-    }
-  };
-  std::map<jit::InlinedCallStackPtr, jit::InlinedCallStackPtr, ByAddress> detached_;  // Stacks share their ends.
+  std::unordered_map<jit::InlinedCallStackPtr, jit::InlinedCallStackPtr> detached_;  // Stacks share their ends.
 };
 
 }  // namespace

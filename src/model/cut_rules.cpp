@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/cut_rules.hpp"
 
+#include "model/aliases.hpp"
+#include "model/graph_walk.hpp"
 #include "model/state.hpp"
 #include "model/typed_value.hpp"
-#include "model/undeclared_aliases.hpp"
 
 #include <fmt/format.h>
 
-#include <torch/csrc/jit/ir/alias_analysis.h>
-
 #include <algorithm>
-#include <iterator>
 #include <limits>
 #include <map>
 #include <optional>
@@ -45,35 +43,6 @@ bool reads_storage(const jit::Node* node) {
   return operators.count(node->kind()) != 0;
 }
 
-template <class Visit>
-void for_each_node(jit::Block& block, const Visit& visit) {
-  for (jit::Node* node : block.nodes()) {
-    visit(node);
-    for (jit::Block* inner : node->blocks()) for_each_node(*inner, visit);
-  }
-}
-
-template <class Visit>
-void for_each_node_of(jit::Node* layer, const Visit& visit) {
-  visit(layer);
-  for (jit::Block* block : layer->blocks()) for_each_node(*block, visit);
-}
-
-/// False for numbers, strings and the like: nobody can write those, and they hold nothing.
-bool is_mutable(const c10::TypePtr& type) {
-  switch (type->kind()) {
-    case c10::TypeKind::IntType:
-    case c10::TypeKind::FloatType:
-    case c10::TypeKind::ComplexType:
-    case c10::TypeKind::NumberType:
-    case c10::TypeKind::BoolType:
-    case c10::TypeKind::StringType:
-    case c10::TypeKind::DeviceObjType:
-    case c10::TypeKind::NoneType: return false;
-    default: return true;
-  }
-}
-
 /// What an optimiser may compute once and for all: [], zeros(4), and what follows from those alone.
 jit::ValueSet foldable_values(const Lowered& lowered) {
   jit::ValueSet foldable;
@@ -89,38 +58,14 @@ jit::ValueSet foldable_values(const Lowered& lowered) {
   return foldable;
 }
 
-/// For each attribute of the state, the values that are it: what is read from it, and what is stored in it.
-std::map<std::string, jit::ValueSet> values_of_state(const Lowered& lowered) {
-  std::map<std::string, jit::ValueSet> values;
-  const jit::Value* self = lowered.graph->inputs()[0];
-  for_each_node(*lowered.graph->block(), [&](jit::Node* node) {
-    const bool get = node->kind() == c10::prim::GetAttr;
-    if ((!get && node->kind() != c10::prim::SetAttr) || node->input(0) != self) return;
-    values[node->s(c10::attr::name)].insert(get ? node->output() : node->input(1));
-  });
-  return values;
-}
-
-/// True when nothing but the graph itself can write what the state holds: no object whose methods are called.
-bool is_plain_state(const jit::Module& state) {
-  const auto attributes = state.type()->getAttributes();
-  return std::all_of(attributes.begin(), attributes.end(),
-                     [](const c10::ClassAttribute& attribute) { return is_transferable(attribute.getType()); });
-}
-
 /// What may share memory with what, among the values that can cross a cut.
 class Sharing {
  public:
-  // LibTorch takes all attributes for one memory, unless they are "frozen": then each reading of one is a memory of its
-  // own. What belongs together is tied here.
   explicit Sharing(const Lowered& lowered)
-      : aliases_(lowered.graph, /*isFrozen=*/is_plain_state(lowered.state)), foldable_(foldable_values(lowered)) {
-    tie_values(lowered);
+      : aliases_(lowered.graph, lowered.state), foldable_(foldable_values(lowered)) {
     for (const LiveRange& range : lowered.ranges) {
       if (is_mutable(range.value->type())) candidates_.push_back(range);
     }
-    for (const LiveRange& range : candidates_) maybe_written_.insert(range.value);
-    for (const jit::ValueSet& tied : ties_) maybe_written_.insert(tied.begin(), tied.end());
   }
 
   /// A value that shares memory with what a layer writes.
@@ -133,13 +78,12 @@ class Sharing {
   template <class Matters>
   [[nodiscard]] std::vector<Shared> written_by(jit::Node* layer, const Matters& matters) const {
     std::vector<Shared> shared;
-    const std::vector<jit::Value*> targets = values_written_by(layer);
-    if (targets.empty() && !aliases_.writesToAlias(layer, maybe_written_)) return shared;
+    if (!aliases_.writes(layer)) return shared;
     for (const LiveRange& range : candidates_) {
       if (!matters(range)) continue;
-      if (any_alias(range.value, [&](const jit::Value* v) { return aliases_.writesToAlias(layer, {v}); })) {
+      if (aliases_.writes(layer, range.value)) {
         shared.push_back({range, false});
-      } else if (any_alias(range.value, [&](const jit::Value* v) { return may_hold(mutable_value(v), targets); })) {
+      } else if (aliases_.writes_inside(layer, range.value)) {
         shared.push_back({range, true});
       }
     }
@@ -149,97 +93,26 @@ class Sharing {
   [[nodiscard]] bool is_foldable(const jit::Value* value) const { return foldable_.count(value) != 0; }
 
   /// True when a layer writes to memory of any of these values, or of what they hold.
-  [[nodiscard]] bool writes_any(jit::Node* layer, const jit::ValueSet& values) const {
-    const auto targets = values_written_by(layer);
-    const auto is_written = [&](const jit::Value* value) {
-      return aliases_.writesToAlias(layer, {value}) || may_hold(mutable_value(value), targets);
-    };
-    return std::any_of(values.begin(), values.end(),
-                       [&](const jit::Value* value) { return any_alias(mutable_value(value), is_written); });
+  template <class Values>
+  [[nodiscard]] bool writes_any(jit::Node* layer, const Values& values) const {
+    return aliases_.writes(layer) && std::any_of(values.begin(), values.end(), [&](const jit::Value* value) {
+             return aliases_.writes(layer, value) || aliases_.writes_inside(layer, value);
+           });
   }
 
   /// The first layer that defines something which may share memory with `value`.
-  [[nodiscard]] std::ptrdiff_t first_sharing(jit::Value* value, std::ptrdiff_t layer) const {
+  [[nodiscard]] std::ptrdiff_t first_sharing(const jit::Value* value, std::ptrdiff_t layer) const {
     std::ptrdiff_t first = layer;
     for (const LiveRange& range : candidates_) {
-      if (any_alias(range.value, [&](const jit::Value* other) { return share(other, value); }))
-        first = std::min(first, range.defined);
+      if (aliases_.share(range.value, value)) first = std::min(first, range.defined);
     }
     return first;
   }
 
  private:
-  /// AliasDb asks for more than it needs.
-  static jit::Value* mutable_value(const jit::Value* value) { return const_cast<jit::Value*>(value); }
-
-  void tie_values(const Lowered& lowered) {
-    for (const jit::Node* node : undeclared_aliases(*lowered.graph->block())) {
-      jit::ValueSet tied(node->inputs().begin(), node->inputs().end());
-      tied.insert(node->outputs().begin(), node->outputs().end());
-      tie(tied);
-    }
-    const auto values = values_of_state(lowered);
-    for (const std::vector<std::string>& names : groups_that_share(lowered.state)) {
-      jit::ValueSet tied;
-      for (const std::string& name : names) {
-        if (const auto found = values.find(name); found != values.end())
-          tied.insert(found->second.begin(), found->second.end());
-      }
-      tie(tied);
-    }
-  }
-
-  /// Aliases of aliases are aliases: what shares memory with a value of an earlier tie joins that, as an attribute does
-  /// in which a value is stored that is read from another.
-  void tie(const jit::ValueSet& values) {
-    jit::ValueSet tied;
-    std::copy_if(values.begin(), values.end(), std::inserter(tied, tied.end()),
-                 [](const jit::Value* value) { return is_mutable(value->type()); });
-    for (auto other = ties_.begin(); other != ties_.end();) {
-      const bool joins = std::any_of(other->begin(), other->end(), [&](const jit::Value* value) {
-        return std::any_of(tied.begin(), tied.end(), [&](const jit::Value* mine) { return share(value, mine); });
-      });
-      if (joins) tied.insert(other->begin(), other->end());
-      other = joins ? ties_.erase(other) : std::next(other);
-    }
-    if (tied.size() > 1) ties_.push_back(std::move(tied));
-  }
-
-  bool share(const jit::Value* value, const jit::Value* other) const {
-    return value == other || aliases_.mayContainAlias(mutable_value(value), mutable_value(other));
-  }
-
-  /// Can something of this type sit inside a value of that type?
-  static bool can_hold(const c10::TypePtr& holder, const c10::TypePtr& held) {
-    if (holder->kind() == c10::TypeKind::TensorType || !is_mutable(holder)) return false;
-    const auto inside = holder->containedTypes();
-    if (inside.empty()) return true;  // A class, Any: nobody knows.
-    return std::any_of(inside.begin(), inside.end(),
-                       [&](const c10::TypePtr& type) { return type->kind() == held->kind() || can_hold(type, held); });
-  }
-
-  bool may_hold(jit::Value* value, const std::vector<jit::Value*>& targets) const {
-    // What two lists share are their elements; writing to one list does not write to the other.
-    return std::any_of(targets.begin(), targets.end(), [&](jit::Value* target) {
-      return can_hold(value->type(), target->type()) && aliases_.mayContainAlias(value, target);
-    });
-  }
-
-  /// A value, and those that it is tied to.
-  template <class Test>
-  bool any_alias(jit::Value* value, const Test& test) const {
-    if (test(value)) return true;
-    const auto shares = [&](const jit::Value* other) { return share(other, value); };
-    return std::any_of(ties_.begin(), ties_.end(), [&](const jit::ValueSet& tied) {
-      return std::any_of(tied.begin(), tied.end(), shares) && std::any_of(tied.begin(), tied.end(), test);
-    });
-  }
-
-  jit::AliasDb aliases_;
+  Aliases aliases_;
   jit::ValueSet foldable_;
-  std::vector<jit::ValueSet> ties_;    ///< Values that may share memory although the analysis does not know it.
   std::vector<LiveRange> candidates_;  // values that something could write
-  jit::ValueSet maybe_written_;
 };
 
 std::string describe_writer(const Lowered& lowered, std::ptrdiff_t layer) {
@@ -332,7 +205,7 @@ struct Users {
 };
 
 void refuse_shared_state(Lowered& lowered, const Sharing& sharing) {
-  const auto values = values_of_state(lowered);
+  const auto values = values_of_state(*lowered.graph);
   if (values.empty()) return;
   std::map<std::string, Users> users;
   const jit::Value* self = lowered.graph->inputs()[0];

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/lowering.hpp"
 
+#include "model/aliases.hpp"
 #include "model/call_stacks.hpp"
 #include "model/cut_rules.hpp"
+#include "model/graph_walk.hpp"
 #include "model/state.hpp"
 #include "model/undeclared_aliases.hpp"
 
 #include <ATen/ATen.h>
-#include <torch/csrc/jit/ir/alias_analysis.h>
 #include <torch/csrc/jit/passes/constant_propagation.h>
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
 #include <torch/csrc/jit/passes/freeze_module.h>
@@ -18,6 +19,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <optional>
 #include <set>
 #include <string_view>
 
@@ -27,67 +29,56 @@ namespace jit = torch::jit;
 
 namespace {
 
-bool holds_memory(const jit::Value* value) {
-  const auto kind = value->type()->kind();
-  return kind == c10::TypeKind::TensorType || !value->type()->containedTypes().empty();
-}
-
-// LibTorch's freezing asks whether an attribute is written, not whether what it holds is: a list whose elements are
-// written becomes a constant that every call changes. Nor does it see that what is stored in another attribute may be
-// written through that.
-bool writes_its_constants(const std::shared_ptr<jit::Graph>& graph) {
-  std::vector<jit::Value*> written;
-  std::vector<jit::Value*> constants;
-  for (jit::Node* node : graph->nodes()) {
-    for (jit::Value* value : values_written_by(node)) written.push_back(value);
-    const bool constant = node->kind() == c10::prim::Constant && !node->output()->type()->containedTypes().empty();
-    if (constant) constants.push_back(node->output());
-    if (node->kind() != c10::prim::SetAttr) continue;
-    if (node->input(1)->node()->kind() == c10::prim::Constant && holds_memory(node->input(1))) return true;
-  }
-  if (written.empty() || constants.empty()) return false;
-  const jit::AliasDb aliases(graph);
-  return std::any_of(constants.begin(), constants.end(), [&](jit::Value* constant) {
-    return std::any_of(written.begin(), written.end(),
-                       [&](jit::Value* value) { return aliases.mayContainAlias(constant, value); });
+// LibTorch's freezing asks whether an attribute is written by its own name. Written through what it holds, through
+// another attribute in which it is stored, a loop, or an operator that returns its argument, it becomes a constant that
+// every call changes.
+bool writes_constants(const Lowered& lowered) {
+  std::optional<Aliases> aliases;
+  bool written = false;
+  for_each_node(*lowered.graph->block(), [&](jit::Node* node) {
+    if (written || node->kind() != c10::prim::Constant || !is_mutable(node->output()->type())) return;
+    if (!aliases) aliases.emplace(lowered.graph, lowered.state);
+    written = aliases->is_written(node->output());
   });
+  return written;
 }
 
-/// What inlining leaves with the functions that a compilation unit got since: copies with their callees inlined, kept
-/// for calls that never come. LibTorch's copies of a module live as long as the module that they were copied from.
-class InliningCaches {
- public:
-  explicit InliningCaches(const jit::Module& module)
-      : unit_(module._ivalue()->compilation_unit()), known_(unit_->get_functions().size()) {}
-  InliningCaches(const InliningCaches&) = delete;
-  InliningCaches& operator=(const InliningCaches&) = delete;
-  ~InliningCaches() {
-    const std::vector<jit::Function*> functions = unit_->get_functions();
-    for (std::size_t i = known_; i < functions.size(); ++i) {
-      if (functions[i] == nullptr) continue;  // Removed by freezing.
-      if (auto* function = jit::tryToGraphFunction(*functions[i])) function->clear_optimized_graphs();
-    }
+/// Copies with their callees inlined, which a compilation unit's functions after the first `known` ones keep for calls
+/// that never come: LibTorch's copies of a module live as long as the module that they were copied from.
+void drop_inlined_copies(const jit::CompilationUnit& unit, std::size_t known) {
+  const std::vector<jit::Function*> functions = unit.get_functions();
+  for (std::size_t i = known; i < functions.size(); ++i) {
+    if (functions[i] == nullptr) continue;  // Removed by freezing.
+    if (auto* function = jit::tryToGraphFunction(*functions[i])) function->clear_optimized_graphs();
   }
+}
 
- private:
-  std::shared_ptr<jit::CompilationUnit> unit_;
-  std::size_t known_;
-};
+/// The graph and the state of a module that is a copy of `forward`'s, made by `copy`.
+template <class Copy>
+Lowered inlined(const jit::Module& module, const Copy& copy) {
+  const auto unit = module._ivalue()->compilation_unit();
+  const std::size_t known = unit->get_functions().size();
+  const jit::Module own = copy(module);
+  Lowered lowered;
+  lowered.graph = own.get_method("forward").graph();
+  jit::Inline(*lowered.graph);
+  drop_inlined_copies(*unit, known);
+  detach_call_stacks(*lowered.graph);
+  lowered.state = gather_state(own, lowered.graph);
+  return lowered;
+}
 
 // Attributes become constants where nothing writes them. What LibTorch cannot freeze as a whole (interfaces, modules
 // that are handed about), or freezes wrongly, keeps its attributes at first; gather_state makes constants of them one
 // by one.
-jit::Module with_constants(const jit::Module& module) {
-  const InliningCaches tried(module);
+Lowered with_constants(const jit::Module& module) {
   try {
-    jit::Module frozen = jit::freeze_module(module);
-    const auto graph = frozen.get_method("forward").graph();
-    jit::Inline(*graph);
-    if (!writes_its_constants(graph)) return frozen;
+    Lowered frozen = inlined(module, [](const jit::Module& given) { return jit::freeze_module(given); });
+    if (!writes_constants(frozen)) return frozen;
   } catch (const std::exception&) {
     // Below.
   }
-  return module.clone(/*inplace=*/true);
+  return inlined(module, [](const jit::Module& given) { return given.clone(/*inplace=*/true); });
 }
 
 /// Something of this type, made at the insertion point; null when there is no simple value of the type.
@@ -253,13 +244,7 @@ Result<Lowered> lower(const jit::Module& module) try {
   if (!module.find_method("forward")) {
     return Error{Errc::ModelRejected, "the module has no method 'forward'; script or trace the model that is called"};
   }
-  const InliningCaches caches(module);
-  const jit::Module frozen = with_constants(module);
-  Lowered lowered;
-  lowered.graph = frozen.get_method("forward").graph();
-  jit::Inline(*lowered.graph);
-  detach_call_stacks(*lowered.graph);
-  lowered.state = gather_state(frozen, lowered.graph);
+  Lowered lowered = with_constants(module);
   replace_uninitialized(*lowered.graph, *lowered.graph->block());
   // In evaluation dropout hands on its input itself, which its schema does not tell: it must be gone before writes are
   // judged.

@@ -26,16 +26,16 @@ struct Model::State {
 Result<Model> Model::load(const std::filesystem::path& file) {
   auto module = detail::load_archive(file);
   if (!module) return module.error();
-  return from_module(std::move(*module));
+  return adopt(std::move(*module));
 }
 
 Result<Model> Model::from_module(const jit::Module& module) try {
-  return from_module(module.clone(/*inplace=*/true));  // A type of its own, the same weights.
+  return adopt(module.clone(/*inplace=*/true));  // A type of its own, the same weights.
 } catch (const std::exception& exception) {
   return Error{Errc::ModelRejected, "LibTorch cannot copy the module: " + detail::first_line(exception)};
 }
 
-Result<Model> Model::from_module(jit::Module&& module) try {
+Result<Model> Model::adopt(jit::Module module) try {
   auto state = std::make_shared<State>();
   state->unsplit = std::move(module);
   state->unsplit.eval();

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <amp4ec/model/segment_executor.hpp>
 
+#include "model/aliases.hpp"
+#include "model/graph_walk.hpp"
 #include "model/layer_graph_builder.hpp"
 #include "model/lowering.hpp"
 #include "model/optimize.hpp"
 #include "model/tuned_executor.hpp"
 #include "model/typed_value.hpp"
-#include "model/undeclared_aliases.hpp"
 #include "model/value_copy.hpp"
 
 #include <fmt/format.h>
 
 #include <c10/core/InferenceMode.h>
 #include <caffe2/serialize/read_adapter_interface.h>
-#include <torch/csrc/jit/ir/alias_analysis.h>
 #include <torch/csrc/jit/passes/inliner.h>
 #include <torch/csrc/jit/passes/tensorexpr_fuser.h>
 #include <torch/csrc/jit/runtime/graph_executor.h>
@@ -58,44 +58,29 @@ class MemoryReader final : public caffe2::serialize::ReadAdapterInterface {
   std::span<const std::byte> bytes_;
 };
 
-void add_written(const jit::AliasDb& aliases, jit::Block& block, std::vector<jit::Value*>& written) {
-  for (jit::Node* node : block.nodes()) {
-    for (jit::Value* output : node->outputs()) {
-      if (aliases.hasWriters(output)) written.push_back(output);
-    }
-    for (jit::Block* inner : node->blocks()) add_written(aliases, *inner, written);
-  }
-}
-
-/// For each argument of `forward` after `self`: may the module write it, or what it contains?
-std::vector<bool> arguments_written(const jit::Module& module) {
+/// For each argument of `forward` after `self`: may the module write it or what it contains, or keep it?
+std::vector<bool> arguments_taken(const jit::Module& module) {
   const auto graph = module.get_method("forward").graph()->copy();
   jit::Inline(*graph);
-  const jit::AliasDb aliases(graph);
-  std::vector<jit::Value*> values;
-  add_written(aliases, *graph->block(), values);
-  for (jit::Node* node : detail::undeclared_aliases(*graph->block())) {
-    const auto written_too = [&](jit::Value* output) {
-      return std::any_of(values.begin(), values.end(),
-                         [&](jit::Value* value) { return aliases.mayContainAlias(output, value); });
-    };
-    const auto outputs = node->outputs();
-    if (std::any_of(outputs.begin(), outputs.end(), written_too))
-      values.insert(values.end(), node->inputs().begin(), node->inputs().end());
-  }
-  std::vector<bool> written;
+  const detail::Aliases aliases(graph);
+  std::vector<const jit::Value*> stored;
+  detail::for_each_node(*graph->block(), [&](jit::Node* node) {
+    if (node->kind() == c10::prim::SetAttr) stored.push_back(node->input(1));
+  });
+  std::vector<bool> taken;
   for (jit::Value* input : graph->inputs().slice(1)) {
-    const auto shares = [&](jit::Value* value) { return aliases.mayContainAlias(input, value); };
-    written.push_back(aliases.hasWriters(input) || std::any_of(values.begin(), values.end(), shares));
+    taken.push_back(aliases.is_written(input) ||
+                    std::any_of(stored.begin(), stored.end(),
+                                [&](const jit::Value* value) { return aliases.share(input, value); }));
   }
-  return written;
+  return taken;
 }
 
 class TorchScriptExecutor final : public SegmentExecutor {
  public:
   /// outputs: how many values the tuple holds that `forward` returns; empty: its one value is the answer.
-  TorchScriptExecutor(const jit::Module& module, std::vector<bool> written, std::optional<std::size_t> outputs)
-      : module_(module), forward_(module_.get_method("forward")), written_(std::move(written)), outputs_(outputs) {
+  TorchScriptExecutor(const jit::Module& module, std::vector<bool> taken, std::optional<std::size_t> outputs)
+      : module_(module), forward_(module_.get_method("forward")), taken_(std::move(taken)), outputs_(outputs) {
     for (const c10::Argument& argument : forward_.function().getSchema().arguments()) types_.push_back(argument.type());
     types_.erase(types_.begin());  // self
   }
@@ -109,7 +94,7 @@ class TorchScriptExecutor final : public SegmentExecutor {
     stack.reserve(inputs.size() + 1);
     for (const Value& input : inputs) {
       const std::size_t i = stack.size();
-      stack.push_back(i < written_.size() && written_[i] ? detail::copy_value(input.ivalue()) : input.ivalue());
+      stack.push_back(i < taken_.size() && taken_[i] ? detail::copy_value(input.ivalue()) : input.ivalue());
       if (i < types_.size() && !detail::conform(stack.back(), types_[i])) {
         return Error{Errc::InputMismatch, fmt::format("argument {} is a {}, not a {}", i, input.ivalue().tagKind(),
                                                       types_[i]->annotation_str())};
@@ -136,7 +121,7 @@ class TorchScriptExecutor final : public SegmentExecutor {
  private:
   jit::Module module_;
   jit::Method forward_;
-  std::vector<bool> written_;        // by argument: the caller's value must be copied
+  std::vector<bool> taken_;          // by argument: the caller's value must be copied
   std::vector<c10::TypePtr> types_;  // by argument
   std::optional<std::size_t> outputs_;
 };
@@ -146,11 +131,11 @@ std::optional<std::size_t> tuple_size(std::size_t output_count) {
 }
 
 /// The module in one form. It takes a clone: optimising changes graphs, calls change state.
-std::unique_ptr<SegmentExecutor> make_candidate(const jit::Module& module, const std::vector<bool>& written,
+std::unique_ptr<SegmentExecutor> make_candidate(const jit::Module& module, const std::vector<bool>& taken,
                                                 std::size_t outputs, const Transform& transform) {
   jit::Module own = detail::copy_module(module.clone(/*inplace=*/true));
   if (transform) own = transform(own);
-  return std::make_unique<TorchScriptExecutor>(own, written, tuple_size(outputs));
+  return std::make_unique<TorchScriptExecutor>(own, taken, tuple_size(outputs));
 }
 
 /// Operators that cannot be called once more only to be timed.
@@ -164,9 +149,9 @@ bool may_be_repeated(const jit::Block& block) {
 
 std::unique_ptr<SegmentExecutor> build(const jit::Module& module, std::size_t outputs, Form form) {
   // Before optimising, which brings operators that alias analysis does not know.
-  const auto written = arguments_written(module);
+  const auto taken = arguments_taken(module);
   const auto in_form = [&](const char* name, const Transform& transform) {
-    return detail::Candidate{name, [=] { return make_candidate(module, written, outputs, transform); }};
+    return detail::Candidate{name, [=] { return make_candidate(module, taken, outputs, transform); }};
   };
   const auto plain = in_form("plain", nullptr);
   const auto optimized = in_form("optimized for inference", detail::optimize_for_inference);
@@ -200,7 +185,7 @@ Result<std::unique_ptr<SegmentExecutor>> make_executor(std::span<const std::byte
 
 Result<std::unique_ptr<SegmentExecutor>> detail::make_reference_executor(const jit::Module& module) try {
   return std::unique_ptr<SegmentExecutor>(
-      std::make_unique<TorchScriptExecutor>(module, arguments_written(module), std::nullopt));
+      std::make_unique<TorchScriptExecutor>(module, arguments_taken(module), std::nullopt));
 } catch (const std::exception& exception) {
   return Error{Errc::ModelRejected, detail::first_line(exception)};
 }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/state.hpp"
 
-#include "model/undeclared_aliases.hpp"
+#include "model/aliases.hpp"
+#include "model/graph_walk.hpp"
 
 #include <fmt/format.h>
 
-#include <torch/csrc/jit/ir/alias_analysis.h>
 #include <torch/csrc/jit/ir/constants.h>
+#include <torch/csrc/jit/passes/constant_propagation.h>
 
 #include <algorithm>
 #include <cctype>
@@ -117,53 +118,32 @@ class Gathering {
   std::map<std::pair<const c10::ivalue::Object*, std::string>, std::string> names_;
 };
 
-void add_accesses(jit::Block& block, std::vector<jit::Node*>& accesses, const jit::Value* self) {
-  for (jit::Node* node : block.nodes()) {
-    if (is_attribute_access(node) && node->input(0) == self) accesses.push_back(node);
-    for (jit::Block* inner : node->blocks()) add_accesses(*inner, accesses, self);
-  }
-}
-
-/// Attributes of the flat module that the graph, or someone through shared memory, writes.
-std::set<std::string> written_attributes(const jit::Module& flat, const std::shared_ptr<jit::Graph>& graph,
-                                         const std::vector<jit::Node*>& accesses) {
-  // "Frozen" takes attributes for objects of their own instead of lumping all together.
-  const jit::AliasDb aliases(graph, /*isFrozen=*/true);
-  std::set<std::string> written;
-  std::vector<jit::Value*> targets;  // Written, or made part of the state.
-  for (jit::Node* node : graph->nodes()) {
-    for (jit::Value* value : values_written_by(node)) targets.push_back(value);
-  }
-  for (const jit::Node* node : accesses) {
-    if (node->kind() == c10::prim::SetAttr) targets.push_back(const_cast<jit::Node*>(node)->input(1));
-  }
-  const auto may_be_written = [&](jit::Value* value) {
-    return aliases.hasWriters(value) || std::any_of(targets.begin(), targets.end(), [&](jit::Value* target) {
-             return target == value || aliases.mayContainAlias(value, target);
-           });
-  };
-  for (jit::Node* node : accesses) {
-    const bool set = node->kind() == c10::prim::SetAttr;
-    if (set || is_module(node->output()) || may_be_written(node->output())) written.insert(node->s(c10::attr::name));
-  }
-  for (const auto& group : groups_that_share(flat)) {
-    if (std::any_of(group.begin(), group.end(), [&](const std::string& name) { return written.count(name) != 0; }))
-      written.insert(group.begin(), group.end());
-  }
-  return written;
-}
-
-/// The module without the attributes that nothing writes; those are constants of the graph now.
-jit::Module without_constants(const jit::Module& flat, const std::shared_ptr<jit::Graph>& graph) {
+std::vector<jit::Node*> accesses_in(jit::Graph& graph) {
   std::vector<jit::Node*> accesses;
-  add_accesses(*graph->block(), accesses, graph->inputs()[0]);
-  if (accesses.empty()) return flat;  // As most models: the analysis below takes its time.
-  std::set<std::string> kept = written_attributes(flat, graph, accesses);
-  for (jit::Node* node : accesses) {
+  for_each_node(*graph.block(), [&](jit::Node* node) {
+    if (is_attribute_access(node) && node->input(0) == graph.inputs()[0]) accesses.push_back(node);
+  });
+  return accesses;
+}
+
+std::set<std::string> attributes_set(jit::Graph& graph) {
+  std::set<std::string> names;
+  for (const jit::Node* node : accesses_in(graph)) {
+    if (node->kind() == c10::prim::SetAttr) names.insert(node->s(c10::attr::name));
+  }
+  return names;
+}
+
+/// Makes constants of the attributes of the chosen types, but for those that are kept; returns these, and those of
+/// which no constant can be made.
+template <class Chosen>
+std::set<std::string> make_constants(const jit::Module& flat, jit::Graph& graph, std::set<std::string> kept,
+                                     const Chosen& chosen) {
+  for (jit::Node* node : accesses_in(graph)) {
     const std::string name = node->s(c10::attr::name);
-    if (kept.count(name) != 0) continue;
+    if (kept.count(name) != 0 || !chosen(flat.type()->getAttribute(name))) continue;
     const jit::WithInsertPoint at(node);
-    const auto constant = jit::tryInsertConstant(*graph, flat.attr(name));
+    const auto constant = jit::tryInsertConstant(graph, flat.attr(name));
     if (!constant) {
       kept.insert(name);
       continue;
@@ -171,6 +151,31 @@ jit::Module without_constants(const jit::Module& flat, const std::shared_ptr<jit
     node->output()->replaceAllUsesWith(*constant);
     node->destroy();
   }
+  return kept;
+}
+
+/// Attributes of the flat module that the graph, or someone through shared memory, writes.
+std::set<std::string> written_attributes(const jit::Module& flat, const std::shared_ptr<jit::Graph>& graph,
+                                         const std::vector<jit::Node*>& accesses) {
+  const Aliases aliases(graph, flat);
+  std::set<std::string> written;
+  for (const jit::Node* node : accesses) {
+    const bool set = node->kind() == c10::prim::SetAttr;
+    if (set || is_module(node->output()) || aliases.is_written(node->output()))
+      written.insert(node->s(c10::attr::name));
+  }
+  return written;
+}
+
+/// The module without the attributes that nothing writes; those are constants of the graph now.
+jit::Module without_constants(const jit::Module& flat, std::shared_ptr<jit::Graph> graph) {
+  // Numbers and flags first: whether normalization is training decides what it writes.
+  make_constants(flat, *graph, attributes_set(*graph), [](const c10::TypePtr& type) { return !is_mutable(type); });
+  jit::ConstantPropagationImmutableTypes(graph);
+  std::vector<jit::Node*> accesses = accesses_in(*graph);
+  if (accesses.empty()) return flat;  // As most models: the analysis below takes its time.
+  const std::set<std::string> kept =
+      make_constants(flat, *graph, written_attributes(flat, graph, accesses), [](const c10::TypePtr&) { return true; });
   jit::Module state(*flat.type()->name(), std::make_shared<jit::CompilationUnit>());
   for (const std::string& name : kept) state.register_attribute(name, flat.type()->getAttribute(name), flat.attr(name));
   graph->inputs()[0]->setType(state.type());

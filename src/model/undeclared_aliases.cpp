@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/undeclared_aliases.hpp"
 
+#include <torch/csrc/jit/ir/constants.h>
+
 #include <set>
 
 namespace amp4ec::detail {
@@ -32,23 +34,13 @@ bool returns_argument_undeclared(const jit::Node* node) {
                              "aten::dequantize",
                              "aten::to_dense",
                              "aten::to_mkldnn",
-                             "aten::sum_to_size"}) {
+                             "aten::sum_to_size",
+                             "aten::set_"}) {
       symbols.insert(c10::Symbol::fromQualString(name));
     }
     return symbols;
   }();
   return operators.count(node->kind()) != 0;
-}
-
-std::vector<jit::Node*> undeclared_aliases(jit::Block& block) {
-  std::vector<jit::Node*> found;
-  for (jit::Node* node : block.nodes()) {
-    if (returns_argument_undeclared(node)) found.push_back(node);
-    for (jit::Block* inner : node->blocks()) {
-      for (jit::Node* deeper : undeclared_aliases(*inner)) found.push_back(deeper);
-    }
-  }
-  return found;
 }
 
 bool comes_from_undeclared_alias(const jit::Value* value) {
@@ -64,8 +56,22 @@ bool comes_from_undeclared_alias(const jit::Value* value) {
   }
 }
 
+namespace {
+
+/// Normalization that takes its statistics from the input updates the running ones.
+bool updates_statistics(jit::Node* node) {
+  static const std::set<c10::Symbol> operators{
+      c10::Symbol::fromQualString("aten::batch_norm"), c10::Symbol::fromQualString("aten::native_batch_norm"),
+      c10::Symbol::fromQualString("aten::_batch_norm_impl_index"), c10::Symbol::fromQualString("aten::instance_norm")};
+  if (operators.count(node->kind()) == 0 || node->inputs().size() < 6) return false;
+  return jit::constant_as<bool>(node->input(5)).value_or(true);
+}
+
+}  // namespace
+
 std::vector<jit::Value*> values_written_by(jit::Node* node) {
   std::vector<jit::Value*> written;
+  if (updates_statistics(node)) written = {node->input(3), node->input(4)};
   const auto* schema = node->maybeSchema();
   for (std::size_t i = 0; schema != nullptr && i < node->inputs().size() && i < schema->arguments().size(); ++i) {
     const auto* alias = schema->arguments()[i].alias_info();

@@ -12,13 +12,10 @@ namespace amp4ec::detail {
 
 bool returns_argument_undeclared(const torch::jit::Node* node);
 
-/// Those nodes of a block and the blocks inside it.
-std::vector<torch::jit::Node*> undeclared_aliases(torch::jit::Block& block);
-
 /// True when a value comes from such an operator, directly or through views.
 bool comes_from_undeclared_alias(const torch::jit::Value* value);
 
-/// Arguments that a node, or a node inside it, writes according to its schema.
+/// Arguments that a node, or a node inside it, writes according to its schema, or although that does not tell.
 std::vector<torch::jit::Value*> values_written_by(torch::jit::Node* node);
 
 }  // namespace amp4ec::detail

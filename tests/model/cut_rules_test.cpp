@@ -310,6 +310,32 @@ TEST_CASE("aliases that no schema tells of: operators that return their argument
   }
 }
 
+TEST_CASE("aliases that no schema tells of: a loop without a turn, and what set_ takes over") {
+  torch::jit::Module module = module_from(R"(
+    def forward(self, x, n: int):
+        a = torch.sigmoid(x)
+        v = a[0]
+        b = a
+        for i in range(n):
+            b = torch.tanh(b)
+        b.add_(1.0)
+        return torch.sin(v) + b
+  )");
+  std::vector<Values> inputs = random_inputs({3, 4}, 5);
+  for (std::size_t i = 0; i < inputs.size(); ++i) inputs[i].push_back(Value(static_cast<std::int64_t>(i % 2)));
+  checked(module, inputs);
+  checked(module_from(R"(
+    def forward(self, x):
+        y = torch.sigmoid(x)
+        h = torch.exp(x)
+        h.set_(y)
+        z = torch.tanh(x)
+        y.add_(1.0)
+        return h * 2.0 + z
+  )"),
+          random_inputs({3, 4}, 4));
+}
+
 TEST_CASE("aliases that a schema tells of, or that are removed") {
   for (const std::string alias :
        {"torch.dropout(y, 0.5, False)", "torch.feature_dropout(y, 0.5, False)", "y.contiguous()", "torch.real(y)",

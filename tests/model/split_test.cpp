@@ -84,6 +84,20 @@ TEST_CASE("the caller's input is not changed where the model writes to it") {
   }
 }
 
+TEST_CASE("the caller's input is not changed through operators that return it") {
+  const Model model = Model::from_module(module_from(R"(
+    def forward(self, x, like):
+        t = x.type_as(like).view([3, 4]).type_as(like)
+        t.mul_(3.0)
+        return torch.tanh(t) + like
+  )"))
+                          .value();
+  std::vector<Values> inputs = random_inputs({3, 4}, 4);
+  for (Values& values : inputs) values.push_back(values.front());
+  for (Values& values : inputs) values[1] = Value(torch::rand({3, 4}));
+  check_all_cuts(model, inputs);  // Which compares the inputs afterwards.
+}
+
 TEST_CASE("a list among the inputs whose tensors the model writes stays as it was") {
   auto module = module_from(R"(
     def forward(self, xs: List[Tensor]):

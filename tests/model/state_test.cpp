@@ -384,6 +384,121 @@ TEST_CASE("attributes that come to share memory, for a call or for good") {
   check_all_cuts(Model::from_module(module).value(), random_inputs({3, 4}, 6));
 }
 
+namespace {
+
+/// A module with buffers of the shape {3, 4}, checked over six calls with the last of `more` added to each.
+void check_buffers(const std::vector<std::string>& names, const std::string& body, const std::string& arguments = "",
+                   const std::vector<Value>& more = {}) {
+  torch::jit::Module module("Buffers");
+  float fill = 0.1F;
+  for (const std::string& name : names) module.register_buffer(name, torch::full({3, 4}, fill += 0.25F));
+  module.define("def forward(self, x" + arguments + "):\n" + body);
+  std::vector<Values> inputs = random_inputs({3, 4}, 6);
+  for (std::size_t i = 0; i < inputs.size() && !more.empty(); ++i) inputs[i].push_back(more[i % more.size()]);
+  const Model model = Model::from_module(module).value();
+  CHECK(model.has_state());
+  check_all_cuts(model, inputs);
+}
+
+}  // namespace
+
+TEST_CASE("a buffer that is written through an attribute in which it is stored") {
+  check_buffers({"init", "h"}, R"(
+        y = torch.sigmoid(x) + self.init
+        z = torch.tanh(y)
+        if reset:
+            self.h = self.init
+        self.h.add_(1.0)
+        return z + self.h
+  )",
+                ", reset: bool", {Value(false), Value(true), Value(false), Value(false)});
+}
+
+TEST_CASE("a buffer that is written through a view of it that is stored") {
+  check_buffers({"table", "h"}, R"(
+        y = torch.sigmoid(x) + self.table
+        z = torch.tanh(y)
+        self.h.add_(1.0)
+        w = z + self.h
+        self.h = self.table.view([x.size(0), 4])
+        return w
+  )");
+}
+
+TEST_CASE("a buffer that is written through an operator that returns its argument") {
+  check_buffers({"h"}, R"(
+        y = torch.sigmoid(x) + self.h
+        z = torch.tanh(y)
+        w = self.h.type_as(x)
+        w.add_(1.0)
+        return z + w
+  )");
+}
+
+TEST_CASE("a buffer that a loop hands on, also without a turn") {
+  const std::vector<Value> turns{Value(std::int64_t{0}), Value(std::int64_t{2}), Value(std::int64_t{0})};
+  check_buffers({"first", "second"}, R"(
+        a = self.first
+        a.mul_(0.5)
+        y = torch.sigmoid(x) + a
+        for i in range(n):
+            a = self.second
+        z = torch.sin(y)
+        a.add_(1.0)
+        return z + a
+  )",
+                ", n: int", turns);
+  check_buffers({"first", "second"}, R"(
+        b = self.second
+        b.mul_(0.5)
+        y = torch.sigmoid(x) + b
+        a = self.first
+        for i in range(n):
+            a.add_(1.0)
+            a = b
+        return torch.sin(y) + a
+  )",
+                ", n: int", turns);
+}
+
+TEST_CASE("statistics that normalization updates are state") {
+  for (const std::string before : {"", "        m.mul_(0.5)\n"}) {
+    torch::jit::Module module("Normalizes");
+    module.register_buffer("mean", torch::zeros({4}));
+    module.register_buffer("var", torch::ones({4}));
+    module.define("def forward(self, x):\n        m = self.mean\n" + before +
+                  R"(        y = torch.sigmoid(x) + m
+        z = torch.tanh(y)
+        return torch.batch_norm(z, None, None, m, self.var, True, 0.1, 1e-5, False) + self.var
+    )");
+    const Model model = Model::from_module(module).value();
+    CHECK(model.has_state());
+    check_all_cuts(model, random_inputs({3, 4}, 5));
+  }
+}
+
+TEST_CASE("an input that the module keeps is its own") {
+  torch::jit::Module module("Keeps");
+  module.register_buffer("last", torch::zeros({3, 4}));
+  module.define(R"(
+    def forward(self, x):
+        y = torch.sin(x) + self.last
+        self.last = x
+        return torch.tanh(y)
+  )");
+  const Model model = Model::from_module(module).value();
+  check_all_cuts(model, random_inputs({3, 4}, 5));
+  const Segment whole = model.segment(0, model.layer_count() - 1).value();
+  const auto executor = make_executor(whole, Form::Plain).value();
+  const auto inputs = random_inputs({3, 4}, 2);
+  const at::Tensor first = inputs[0].front().tensor().clone();
+  REQUIRE(executor->run({Value(first)}).has_value());
+  first.fill_(100);  // Its owner goes on using it.
+  const Value answer = executor->run(inputs[1]).value().front();
+  const at::Tensor expected = torch::tanh(torch::sin(inputs[1].front().tensor()) + inputs[0].front().tensor());
+  CHECK(compare(answer, Value(expected)).relative_error <= 1e-6);
+}
+
 TEST_CASE("layers that use state are marked") {
   const Model model = Model::from_module(two_counters()).value();
   const LayerGraph graph = model.layer_graph(random_inputs({3, 4}, 1).front()).value();
@@ -510,7 +625,7 @@ TEST_CASE("a module that is shown is left as it is; one that is handed over is t
   CHECK(module.is_training());
   CHECK_FALSE(shown.unsplit().is_training());
   auto object = module._ivalue();
-  const Model handed = Model::from_module(std::move(module)).value();
+  const Model handed = Model::adopt(std::move(module)).value();
   CHECK(handed.unsplit()._ivalue() == object);
   CHECK_FALSE(handed.unsplit().is_training());
   CHECK(shown.hash() == handed.hash());

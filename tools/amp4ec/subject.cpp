@@ -61,7 +61,7 @@ Result<Model> load_model(const ModelOptions& options, const Values* example) {
   if (find_zoo_entry(options) == nullptr) return no_such_model(options.model);
   auto module = make_zoo_model(options.model, options.seed);
   if (!module) return module.error();
-  return Model::from_module(std::move(*module));
+  return Model::adopt(std::move(*module));
 }
 
 Result<Subject> load_subject(const ModelOptions& options) {

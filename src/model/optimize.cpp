@@ -3,6 +3,7 @@
 
 #include <ATen/ATen.h>
 #include <torch/csrc/jit/ir/ir.h>
+#include <torch/csrc/jit/ir/named_value.h>
 #include <torch/csrc/jit/passes/constant_propagation.h>
 #include <torch/csrc/jit/passes/frozen_graph_optimizations.h>
 
@@ -52,27 +53,25 @@ bool has_whole_blocks(const jit::Value* value) {
   return filters.dim() > 0 && filters.size(0) % channel_block == 0;
 }
 
-jit::Value* append(jit::Graph& graph, const char* op, const std::vector<jit::Value*>& inputs) {
-  return graph.insertNode(graph.create(Symbol::fromQualString(op), inputs))->output();
+/// With the operator's own defaults, which differ from one LibTorch to the next.
+jit::Value* insert(jit::Graph& graph, const char* op, const std::vector<jit::NamedValue>& inputs) {
+  return graph.insert(Symbol::fromQualString(op), inputs);
 }
 
 /// The same on a plain tensor.
 void compute_densely(jit::Graph& graph, jit::Node* node) {
   const jit::WithInsertPoint here(node);
-  jit::Value* none = graph.insertConstant(c10::IValue());
-  jit::Value* dense = append(graph, "aten::to_dense", {node->input(0), none});
+  jit::Value* dense = insert(graph, "aten::to_dense", {node->input(0)});
   const std::string_view name = node->kind().toQualString();
   jit::Value* result = nullptr;
   if (name.find("HardSwish") != name.npos) {
-    result = append(graph, "aten::hardswish", {dense});
+    result = insert(graph, "aten::hardswish", {dense});
   } else if (name.find("HardSigmoid") != name.npos) {
-    result = append(graph, "aten::hardsigmoid", {dense});
+    result = insert(graph, "aten::hardsigmoid", {dense});
   } else {
-    jit::Value* least = graph.insertConstant(node->f(Symbol::attr("min_val")));
-    jit::Value* most = graph.insertConstant(node->f(Symbol::attr("max_val")));
-    result = append(graph, "aten::clamp", {dense, least, most});
+    result = insert(graph, "aten::clamp", {dense, node->f(Symbol::attr("min_val")), node->f(Symbol::attr("max_val"))});
   }
-  node->output()->replaceAllUsesWith(append(graph, "aten::to_mkldnn", {result, none}));
+  node->output()->replaceAllUsesWith(insert(graph, "aten::to_mkldnn", {result}));
   node->destroy();
 }
 

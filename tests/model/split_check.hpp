@@ -27,8 +27,9 @@ Values copies_of(const Values& values);
 /// One answer of the reference, which begins with fresh state.
 Value run_whole(const Model& model, const Values& inputs);
 
-/// Answers of the unsplit module to one call after another, by LibTorch alone.
-Values answers_of_unsplit(const Model& model, const std::vector<Values>& inputs);
+/// Answers of the unsplit module to one call after another, by LibTorch alone, as its interpreter or its optimizer
+/// gives them.
+Values answers_of_unsplit(const Model& model, const std::vector<Values>& inputs, bool optimizer = false);
 
 /// Values as the next worker sees them: bytes in a slot, computed on where they are. What shared memory shares it no
 /// more.

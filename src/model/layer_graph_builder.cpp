@@ -144,6 +144,15 @@ double amp4ec_cost(const jit::Module& leaf, const std::string& path, const Lower
   return parameters;
 }
 
+/// LibTorch asks a tuple that is an argument for its type, and its elements for theirs: an undefined tensor throws.
+bool is_untyped(const c10::IValue& value) {
+  if (!value.isTuple()) return false;
+  const auto& elements = value.toTupleRef().elements();
+  return std::any_of(elements.begin(), elements.end(), [](const c10::IValue& element) {
+    return element.isTensor() ? !element.toTensor().defined() : is_untyped(element);
+  });
+}
+
 /// Runs layers one step at a time, keeping only the values that a later layer still reads. Works on copies of the
 /// example and of the state: a model may write both.
 class LayerWalk {
@@ -199,6 +208,10 @@ class LayerWalk {
       cut.crossing.count += tensor_bytes(value);
       ++cut.crossing_values;
       values.emplace_back(value);
+    }
+    if (std::any_of(values.begin(), values.end(), [](const Value& value) { return is_untyped(value.ivalue()); })) {
+      cut.reason = "value cannot travel: a tuple with an undefined tensor, which LibTorch takes for no argument";
+      return cut;
     }
     const auto message = encoded_size(values);
     cut.valid = message.has_value();

@@ -336,6 +336,43 @@ TEST_CASE("aliases that no schema tells of: a loop without a turn, and what set_
           random_inputs({3, 4}, 4));
 }
 
+TEST_CASE("a tuple with an undefined tensor does not cross: LibTorch takes it for no argument") {
+  torch::jit::Module module("Attends");
+  module.register_parameter("weight", torch::randn({24, 8}) * 0.3, false);
+  module.register_parameter("weight_out", torch::randn({8, 8}) * 0.3, false);
+  module.register_parameter("bias", torch::randn({24}) * 0.1, false);
+  module.register_parameter("bias_out", torch::randn({8}) * 0.1, false);
+  module.define(R"(
+    def forward(self, x, fast: bool):
+        y = torch.sin(x)
+        if fast:
+            pair = torch._native_multi_head_attention(y, y, y, 8, 2, self.weight, self.bias, self.weight_out, self.bias_out, None, False)
+        else:
+            pair = (torch.cos(y), y)
+        z = torch.tanh(x)
+        first, second = pair
+        return z + first
+  )");
+  std::vector<Values> inputs = random_inputs({2, 3, 8}, 4);
+  for (Values& values : inputs) values.push_back(Value(true));
+  const Model model = Model::from_module(module).value();
+  const Values answers = answers_of_unsplit(model, inputs);
+  const LayerGraph graph = model.layer_graph(inputs.front()).value();
+  std::size_t refused = 0;
+  for (std::size_t cut = 0; cut < graph.cuts.size(); ++cut) {
+    if (!graph.cuts[cut].valid) {
+      CHECK(graph.cuts[cut].reason.starts_with("value cannot travel: a tuple with an undefined tensor"));
+      ++refused;
+      continue;
+    }
+    INFO("cut after layer " << cut);
+    Executors executors = split_through_archives(model, {cut}, Form::Plain);
+    for (std::size_t i = 0; i < inputs.size(); ++i)
+      CHECK(compare(executors.run(model, inputs[i]), answers[i]).bit_equal);
+  }
+  CHECK(refused >= 1);
+}
+
 TEST_CASE("aliases that a schema tells of, or that are removed") {
   for (const std::string alias :
        {"torch.dropout(y, 0.5, False)", "torch.feature_dropout(y, 0.5, False)", "y.contiguous()", "torch.real(y)",

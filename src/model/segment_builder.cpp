@@ -123,8 +123,9 @@ std::shared_ptr<jit::Graph> build_step_graph(const Lowered& lowered, std::size_t
   return copier.take();
 }
 
-jit::Module wrap_as_module(std::shared_ptr<jit::Graph> graph, const jit::Module& state, const std::string& name) {
-  jit::Module module(c10::QualifiedName("__torch__." + name), std::make_shared<jit::CompilationUnit>());
+jit::Module wrap_as_module(std::shared_ptr<jit::Graph> graph, const jit::Module& state,
+                           const std::vector<c10::Argument>& signature) {
+  jit::Module module(c10::QualifiedName("__torch__.Segment"), std::make_shared<jit::CompilationUnit>());
   jit::Value* self = graph->inputs()[0];
   for (const jit::Node* node : graph->nodes()) {
     for (const std::string& attribute : attributes_touched(node, self)) {
@@ -141,7 +142,8 @@ jit::Module wrap_as_module(std::shared_ptr<jit::Graph> graph, const jit::Module&
   for (std::size_t i = 1; i < graph->inputs().size(); ++i) {
     jit::Value* input = graph->inputs()[i];
     input->setDebugName(fmt::format("x{}", i - 1));
-    arguments.emplace_back(input->debugName(), input->type());
+    auto otherwise = i < signature.size() ? signature[i].default_value() : c10::nullopt;
+    arguments.emplace_back(input->debugName(), input->type(), c10::nullopt, std::move(otherwise));
   }
   const std::vector<c10::Argument> returns{c10::Argument("", graph->outputs().at(0)->type())};
   const c10::QualifiedName method(*module.type()->name(), "forward");

@@ -17,8 +17,8 @@ std::shared_ptr<torch::jit::Graph> build_step_graph(const Lowered& lowered, std:
                                                     std::vector<torch::jit::Value*>& reads);
 
 /// Wraps a graph into a module whose `forward` saves, loads and type-checks anywhere. It has those attributes of
-/// `state` that the graph touches.
+/// `state` that the graph touches, and the default values of the arguments of `signature`, `self` included, if any.
 torch::jit::Module wrap_as_module(std::shared_ptr<torch::jit::Graph> graph, const torch::jit::Module& state,
-                                  const std::string& name);
+                                  const std::vector<c10::Argument>& signature);
 
 }  // namespace amp4ec::detail

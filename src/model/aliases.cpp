@@ -34,6 +34,16 @@ bool holds_others(const c10::TypePtr& type) {
   return type->kind() != c10::TypeKind::TensorType && is_mutable(type);
 }
 
+/// May values of two types be one object? A list that is written is no tensor among its elements.
+bool may_be_one(const c10::TypePtr& type, const c10::TypePtr& other) {
+  if (type->kind() == other->kind()) return true;
+  const auto is_plain_kind = [](const c10::TypePtr& asked) {
+    return asked->kind() == c10::TypeKind::TensorType || asked->kind() == c10::TypeKind::ListType ||
+           asked->kind() == c10::TypeKind::DictType || asked->kind() == c10::TypeKind::TupleType;
+  };
+  return !is_plain_kind(type) || !is_plain_kind(other);  // An optional, a union, Any.
+}
+
 /// Can something of this type sit inside a value of that type?
 bool can_hold(const c10::TypePtr& holder, const c10::TypePtr& held) {
   if (!holds_others(holder)) return false;
@@ -158,11 +168,7 @@ const std::vector<std::size_t>& Aliases::ties_of(const jit::Value* value) const 
 const Aliases::Writes& Aliases::writes_of(jit::Node* node) const {
   if (const auto known = writes_of_.find(node); known != writes_of_.end()) return known->second;
   Writes writes;
-  for (const jit::Value* target : values_written_by(node)) {
-    writes.values.push_back(target);
-    const std::vector<std::size_t>& ties = ties_of(target);
-    writes.ties.insert(writes.ties.end(), ties.begin(), ties.end());
-  }
+  for (const jit::Value* target : values_written_by(node)) writes.values.insert(target);
   const bool explained = node->maybeSchema() != nullptr || node->kind() == c10::prim::SetAttr;
   writes.opaque = !explained && node->blocks().empty() && db_.writesToAlias(node, values_);
   for (jit::Block* block : node->blocks()) {
@@ -188,10 +194,10 @@ bool Aliases::writes(jit::Node* node) const {
 
 bool Aliases::writes(jit::Node* node, const jit::Value* value) const {
   const Writes& writes = writes_of(node);
-  if (std::any_of(writes.values.begin(), writes.values.end(),
-                  [&](const jit::Value* written) { return may_alias(written, value); }))
-    return true;
-  if (!holds_others(value->type()) && is_tied(value, writes.ties)) return true;
+  const auto is_it = [&](const jit::Value* target) {
+    return may_alias(target, value) || (may_be_one(target->type(), value->type()) && is_tied(value, ties_of(target)));
+  };
+  if (std::any_of(writes.values.begin(), writes.values.end(), is_it)) return true;
   if (!writes.opaque) return false;
   jit::ValueSet values{value};
   for (const std::size_t i : ties_of(value)) values.insert(ties_[i].begin(), ties_[i].end());
@@ -200,12 +206,12 @@ bool Aliases::writes(jit::Node* node, const jit::Value* value) const {
 
 bool Aliases::writes_inside(jit::Node* node, const jit::Value* value) const {
   if (!holds_others(value->type())) return false;
-  const Writes& writes = writes_of(node);
+  const Tie& targets = writes_of(node).values;
   // What two lists share are their elements; writing to one list does not write to the other.
-  return is_tied(value, writes.ties) ||
-         std::any_of(writes.values.begin(), writes.values.end(), [&](const jit::Value* target) {
-           return can_hold(value->type(), target->type()) && may_contain_alias(value, target);
-         });
+  return std::any_of(targets.begin(), targets.end(), [&](const jit::Value* target) {
+    return can_hold(value->type(), target->type()) &&
+           (may_contain_alias(value, target) || is_tied(value, ties_of(target)));
+  });
 }
 
 bool Aliases::is_written(const jit::Value* value) const {

@@ -52,9 +52,8 @@ class Aliases {
 
   /// What a node writes.
   struct Writes {
-    std::vector<const torch::jit::Value*> values;
-    std::vector<std::size_t> ties;  ///< That share memory with them.
-    bool opaque = false;            ///< And what only AliasDb knows: a method that is called, say.
+    Tie values;
+    bool opaque = false;  ///< And what only AliasDb knows: a method that is called, say.
   };
 
   Aliases(const std::shared_ptr<torch::jit::Graph>& graph, const torch::jit::Module* state);

@@ -26,7 +26,7 @@ struct Model::State {
 Result<Model> Model::load(const std::filesystem::path& file) {
   auto module = detail::load_archive(file);
   if (!module) return module.error();
-  return adopt(std::move(*module));
+  return adopt(*module);
 }
 
 Result<Model> Model::from_module(const jit::Module& module) try {
@@ -35,9 +35,9 @@ Result<Model> Model::from_module(const jit::Module& module) try {
   return Error{Errc::ModelRejected, "LibTorch cannot copy the module: " + detail::first_line(exception)};
 }
 
-Result<Model> Model::adopt(jit::Module module) try {
+Result<Model> Model::adopt(const jit::Module& module) try {
   auto state = std::make_shared<State>();
-  state->unsplit = std::move(module);
+  state->unsplit = module;
   state->unsplit.eval();
   auto lowered = detail::lower(state->unsplit);
   if (!lowered) return lowered.error();

@@ -95,7 +95,7 @@ Result<void> try_model(const ProbeRequest& request, int out) {
   say(out, "L");
   auto module = load_within_bounds(fmt::format("/proc/self/fd/{}", request.file));
   if (!module) return module.error();
-  auto model = Model::adopt(std::move(*module));
+  auto model = Model::adopt(*module);
   if (!model) return model.error();
   if (request.example < 0) return {};
   return run_model(*model, request.example, out);

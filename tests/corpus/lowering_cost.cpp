@@ -84,7 +84,7 @@ int main(int argc, char** argv) try {
   for (const at::Tensor& buffer : module.buffers()) weights += buffer.nbytes();
   restart_peak();
   auto start = std::chrono::steady_clock::now();
-  const auto model = Model::adopt(std::move(module));
+  const auto model = Model::adopt(module);
   if (!model) {
     fmt::print(stderr, "{}\n", model.error().what());
     return 1;

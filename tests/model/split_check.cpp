@@ -109,6 +109,7 @@ Value LoadedSegments::run(const Model& model, const Values& inputs) {
 void check_all_cuts(const Model& model, const std::vector<Values>& inputs) {
   REQUIRE(inputs.size() >= 4);
   std::vector<Values> untouched;
+  untouched.reserve(inputs.size());
   for (const Values& input : inputs) untouched.push_back(copies_of(input));
   const LayerGraph graph = model.layer_graph(inputs.front()).value();
   const Values answers = answers_of_unsplit(model, inputs);

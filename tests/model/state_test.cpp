@@ -625,7 +625,7 @@ TEST_CASE("a module that is shown is left as it is; one that is handed over is t
   CHECK(module.is_training());
   CHECK_FALSE(shown.unsplit().is_training());
   auto object = module._ivalue();
-  const Model handed = Model::adopt(std::move(module)).value();
+  const Model handed = Model::adopt(module).value();
   CHECK(handed.unsplit()._ivalue() == object);
   CHECK_FALSE(handed.unsplit().is_training());
   CHECK(shown.hash() == handed.hash());

@@ -59,9 +59,9 @@ Result<Model> load_model(const ModelOptions& options, const Values* example) {
   if (std::filesystem::exists(options.model, ignored))
     return options.trusted ? Model::load(options.model) : load_untrusted(options.model, example);
   if (find_zoo_entry(options) == nullptr) return no_such_model(options.model);
-  auto module = make_zoo_model(options.model, options.seed);
+  const auto module = make_zoo_model(options.model, options.seed);
   if (!module) return module.error();
-  return Model::adopt(std::move(*module));
+  return Model::adopt(*module);
 }
 
 Result<Subject> load_subject(const ModelOptions& options) {

@@ -37,7 +37,7 @@ class Model {
 
   /// The same without a copy, for a module that nobody else uses: it goes into evaluation mode, also when this fails.
   /// Copying costs graphs and, where a module packs its weights (as quantized ones do), the weights once more.
-  [[nodiscard]] static Result<Model> adopt(torch::jit::Module module);
+  [[nodiscard]] static Result<Model> adopt(const torch::jit::Module& module);
 
   /// Content hash of the lowered model: operators and weights. Ties profiles and plans to this model.
   [[nodiscard]] const std::string& hash() const noexcept;

@@ -34,14 +34,14 @@ bool holds_others(const c10::TypePtr& type) {
   return type->kind() != c10::TypeKind::TensorType && is_mutable(type);
 }
 
-/// May values of two types be one object? A list that is written is no tensor among its elements.
+/// May values of two types be one object? A list that is written is no tensor among its elements, and storing an
+/// attribute writes the object, not what the attribute was before.
 bool may_be_one(const c10::TypePtr& type, const c10::TypePtr& other) {
-  if (type->kind() == other->kind()) return true;
-  const auto is_plain_kind = [](const c10::TypePtr& asked) {
-    return asked->kind() == c10::TypeKind::TensorType || asked->kind() == c10::TypeKind::ListType ||
-           asked->kind() == c10::TypeKind::DictType || asked->kind() == c10::TypeKind::TupleType;
-  };
-  return !is_plain_kind(type) || !is_plain_kind(other);  // An optional, a union, Any.
+  static const std::set<c10::TypeKind> distinct{c10::TypeKind::TensorType, c10::TypeKind::ListType,
+                                                c10::TypeKind::DictType, c10::TypeKind::TupleType,
+                                                c10::TypeKind::ClassType};
+  // The others are an optional, a union, an interface, Any.
+  return type->kind() == other->kind() || distinct.count(type->kind()) == 0 || distinct.count(other->kind()) == 0;
 }
 
 /// Can something of this type sit inside a value of that type?
@@ -187,6 +187,19 @@ bool Aliases::share(const jit::Value* value, const jit::Value* other) const {
   return may_contain_alias(value, other) || is_tied(value, ties_of(other));
 }
 
+/// May two values be one memory, or one container? Containers that share elements are not.
+bool Aliases::may_be_same(const jit::Value* value, const jit::Value* target) const {
+  if (may_alias(value, target)) return true;
+  if (!may_be_one(value->type(), target->type())) return false;
+  const std::vector<std::size_t>& ties = ties_of(target);
+  if (!holds_others(value->type())) return is_tied(value, ties);
+  const auto is_member = [&](const jit::Value* asked_for, const Tie& tied) {
+    return std::any_of(tied.begin(), tied.end(), [&](const jit::Value* other) { return may_alias(asked_for, other); });
+  };
+  return std::any_of(ties.begin(), ties.end(),
+                     [&](std::size_t i) { return is_member(value, ties_[i]) && is_member(target, ties_[i]); });
+}
+
 bool Aliases::writes(jit::Node* node) const {
   const Writes& writes = writes_of(node);
   return writes.opaque || !writes.values.empty();
@@ -194,10 +207,9 @@ bool Aliases::writes(jit::Node* node) const {
 
 bool Aliases::writes(jit::Node* node, const jit::Value* value) const {
   const Writes& writes = writes_of(node);
-  const auto is_it = [&](const jit::Value* target) {
-    return may_alias(target, value) || (may_be_one(target->type(), value->type()) && is_tied(value, ties_of(target)));
-  };
-  if (std::any_of(writes.values.begin(), writes.values.end(), is_it)) return true;
+  if (std::any_of(writes.values.begin(), writes.values.end(),
+                  [&](const jit::Value* target) { return may_be_same(value, target); }))
+    return true;
   if (!writes.opaque) return false;
   jit::ValueSet values{value};
   for (const std::size_t i : ties_of(value)) values.insert(ties_[i].begin(), ties_[i].end());

@@ -64,6 +64,7 @@ class Aliases {
   [[nodiscard]] bool may_contain_alias(const torch::jit::Value* value, const torch::jit::Value* other) const;
   [[nodiscard]] const std::vector<std::size_t>& ties_of(const torch::jit::Value* value) const;
   [[nodiscard]] bool is_tied(const torch::jit::Value* value, const std::vector<std::size_t>& ties) const;
+  [[nodiscard]] bool may_be_same(const torch::jit::Value* value, const torch::jit::Value* target) const;
   [[nodiscard]] const Writes& writes_of(torch::jit::Node* node) const;
 
   torch::jit::AliasDb db_;

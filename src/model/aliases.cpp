@@ -226,9 +226,13 @@ bool Aliases::writes_inside(jit::Node* node, const jit::Value* value) const {
   });
 }
 
+bool Aliases::writes_any(jit::Node* node, const jit::Value* value) const {
+  return writes(node) && (writes(node, value) || writes_inside(node, value));
+}
+
 bool Aliases::is_written(const jit::Value* value) const {
   for (jit::Node* node : block_.nodes()) {
-    if (writes(node) && (writes(node, value) || writes_inside(node, value))) return true;
+    if (writes_any(node, value)) return true;
   }
   return false;
 }

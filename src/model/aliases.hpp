@@ -44,6 +44,9 @@ class Aliases {
   /// May it write something that this value holds: an element of a list, say?
   [[nodiscard]] bool writes_inside(torch::jit::Node* node, const torch::jit::Value* value) const;
 
+  /// One of the two.
+  [[nodiscard]] bool writes_any(torch::jit::Node* node, const torch::jit::Value* value) const;
+
   /// May anything in the graph write this value or what it holds?
   [[nodiscard]] bool is_written(const torch::jit::Value* value) const;
 

@@ -95,9 +95,8 @@ class Sharing {
   /// True when a layer writes to memory of any of these values, or of what they hold.
   template <class Values>
   [[nodiscard]] bool writes_any(jit::Node* layer, const Values& values) const {
-    return aliases_.writes(layer) && std::any_of(values.begin(), values.end(), [&](const jit::Value* value) {
-             return aliases_.writes(layer, value) || aliases_.writes_inside(layer, value);
-           });
+    return std::any_of(values.begin(), values.end(),
+                       [&](const jit::Value* value) { return aliases_.writes_any(layer, value); });
   }
 
   /// The first layer that defines something which may share memory with `value`.

@@ -2,6 +2,7 @@
 #include "model/layer_graph_builder.hpp"
 
 #include "model/cut_rules.hpp"
+#include "model/graph_walk.hpp"
 #include "model/segment_builder.hpp"
 #include "model/state.hpp"
 #include "model/typed_value.hpp"
@@ -33,16 +34,10 @@ const at::Tensor* constant_tensor(const jit::Value* value, c10::IValue& holder) 
   return holder.isTensor() ? &holder.toTensor() : nullptr;
 }
 
+/// Lists of weights too, as aten::lstm takes.
 Bytes weights_read_by(jit::Node* node) {
   Bytes total;
-  for (const jit::Value* input : node->inputs()) {
-    // Lists of weights too, as aten::lstm takes.
-    if (input->node()->kind() == c10::prim::Constant)
-      total.count += tensor_bytes(jit::toIValue(input).value_or(c10::IValue()));
-  }
-  for (jit::Block* block : node->blocks()) {
-    for (jit::Node* inner : block->nodes()) total += weights_read_by(inner);
-  }
+  for_each_constant_read(node, [&](const c10::IValue& value) { total.count += tensor_bytes(value); });
   return total;
 }
 

@@ -53,7 +53,7 @@ void drop_inlined_copies(const jit::CompilationUnit& unit, std::size_t known) {
   }
 }
 
-/// The graph and the state of a module that is a copy of `forward`'s, made by `copy`.
+/// The graph of `forward` and the state, of a copy that `copy` makes of the module.
 template <class Copy>
 Lowered inlined(const jit::Module& module, const Copy& copy) {
   const auto unit = module._ivalue()->compilation_unit();

@@ -89,10 +89,10 @@ Result<Segment> Model::segment(std::size_t first_layer, std::size_t last_layer) 
     }
   }
   const std::size_t outputs = last_layer + 1 == layers ? 1 : detail::crossing_values(lowered, last_layer + 1).size();
-  const std::vector<c10::Argument> signature = state_->unsplit.get_method("forward").function().getSchema().arguments();
+  std::vector<c10::Argument> signature;  // Its default values concern the first segment.
+  if (first_layer == 0) signature = state_->unsplit.get_method("forward").function().getSchema().arguments();
   jit::Module module =
-      detail::wrap_as_module(detail::build_segment_graph(lowered, first_layer, last_layer), lowered.state,
-                             first_layer == 0 ? signature : std::vector<c10::Argument>{});
+      detail::wrap_as_module(detail::build_segment_graph(lowered, first_layer, last_layer), lowered.state, signature);
   return Segment(std::make_shared<const jit::Module>(std::move(module)), first_layer, last_layer, outputs);
 } catch (const std::exception& exception) {
   return Error{Errc::Internal,

@@ -2,6 +2,7 @@
 #include "model/tensor_bounds.hpp"
 
 #include "model/archive.hpp"
+#include "model/graph_walk.hpp"
 #include "model/lowering.hpp"
 #include "model/typed_value.hpp"
 
@@ -190,16 +191,15 @@ class Checker {
 
 template <class Visit>
 void for_each_constant(jit::Block* block, const Visit& visit) {
-  for (jit::Node* node : block->nodes()) {
+  for_each_node(*block, [&](jit::Node* node) {
     if (node->kind() == c10::prim::Constant) {
       if (const auto value = jit::toIValue(node->output())) for_each_tensor(*value, visit);
     }
-    for (jit::Block* inner : node->blocks()) for_each_constant(inner, visit);
-    if (!node->hasAttribute(c10::attr::Subgraph)) continue;
+    if (!node->hasAttribute(c10::attr::Subgraph)) return;
     const auto forked = node->g(c10::attr::Subgraph)->copy();
     jit::Inline(*forked);
     for_each_constant(forked->block(), visit);
-  }
+  });
 }
 
 template <class Visit>

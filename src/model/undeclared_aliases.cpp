@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/undeclared_aliases.hpp"
 
+#include "model/graph_walk.hpp"
+
 #include <torch/csrc/jit/ir/constants.h>
 
 #include <set>
@@ -71,18 +73,15 @@ bool updates_statistics(jit::Node* node) {
 
 std::vector<jit::Value*> values_written_by(jit::Node* node) {
   std::vector<jit::Value*> written;
-  if (updates_statistics(node)) written = {node->input(3), node->input(4)};
-  const auto* schema = node->maybeSchema();
-  for (std::size_t i = 0; schema != nullptr && i < node->inputs().size() && i < schema->arguments().size(); ++i) {
-    const auto* alias = schema->arguments()[i].alias_info();
-    if (alias != nullptr && alias->isWrite()) written.push_back(node->input(i));
-  }
-  if (node->kind() == c10::prim::SetAttr) written.push_back(node->input(0));
-  for (jit::Block* block : node->blocks()) {
-    for (jit::Node* inner : block->nodes()) {
-      for (jit::Value* value : values_written_by(inner)) written.push_back(value);
+  for_each_node_of(node, [&](jit::Node* writer) {
+    if (updates_statistics(writer)) written.insert(written.end(), {writer->input(3), writer->input(4)});
+    const auto* schema = writer->maybeSchema();
+    for (std::size_t i = 0; schema != nullptr && i < writer->inputs().size() && i < schema->arguments().size(); ++i) {
+      const auto* alias = schema->arguments()[i].alias_info();
+      if (alias != nullptr && alias->isWrite()) written.push_back(writer->input(i));
     }
-  }
+    if (writer->kind() == c10::prim::SetAttr) written.push_back(writer->input(0));
+  });
   return written;
 }
 

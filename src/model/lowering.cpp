@@ -124,6 +124,28 @@ void replace_uninitialized(jit::Graph& graph, jit::Block& block) {
   }
 }
 
+/// True for what overwrites its first argument's copy, or looks at its shape alone.
+bool ignores_contents(const jit::Use& use) {
+  static const std::set<c10::Symbol> kinds{
+      c10::Symbol::fromQualString("aten::fill"),       c10::Symbol::fromQualString("aten::zero"),
+      c10::Symbol::fromQualString("aten::zeros_like"), c10::Symbol::fromQualString("aten::ones_like"),
+      c10::Symbol::fromQualString("aten::full_like"),  c10::Symbol::fromQualString("aten::empty_like")};
+  return use.offset == 0 && kinds.count(use.user->kind()) != 0;
+}
+
+// torch.empty of a known size is a constant of whatever memory held: each load of the model would have another hash,
+// and each segment the remains of other computations.
+void clear_uninitialized(jit::Graph& graph) {
+  for_each_node(*graph.block(), [](jit::Node* node) {
+    if (node->kind() != c10::prim::Constant || !node->output()->type()->isSubtypeOf(*c10::TensorType::get())) return;
+    const auto& uses = node->output()->uses();
+    if (!std::all_of(uses.begin(), uses.end(), ignores_contents)) return;
+    const at::Tensor contents = node->t(c10::attr::value);
+    if (contents.layout() == at::kStrided && !contents.is_quantized())
+      node->t_(c10::attr::value, at::zeros_like(contents));
+  });
+}
+
 // Containers and buffers are often made long before anybody fills them. Moved to their first user they are in nobody's
 // way: parted from their first writer they could not be cut off.
 void sink_constructors(jit::Graph& graph) {
@@ -256,6 +278,7 @@ Result<Lowered> lower(const jit::Module& module) try {
   });
   jit::ConstantPropagation(lowered.graph);
   jit::EliminateDeadCode(lowered.graph);
+  clear_uninitialized(*lowered.graph);
   jit::EraseShapeInformation(lowered.graph);
   sink_constructors(*lowered.graph);
 

@@ -6,6 +6,8 @@
 #include "model/typed_value.hpp"
 #include "model/undeclared_aliases.hpp"
 
+#include <torch/csrc/jit/ir/constants.h>
+
 #include <algorithm>
 #include <iterator>
 #include <stdexcept>
@@ -42,6 +44,14 @@ bool may_be_one(const c10::TypePtr& type, const c10::TypePtr& other) {
                                                 c10::TypeKind::ClassType};
   // The others are an optional, a union, an interface, Any.
   return type->kind() == other->kind() || distinct.count(type->kind()) == 0 || distinct.count(other->kind()) == 0;
+}
+
+/// True for a constant container without elements: what is put into it later is put there by writing it.
+bool is_empty(const jit::Value* value) {
+  if (value->node()->kind() != c10::prim::Constant) return false;
+  const auto constant = jit::toIValue(value);
+  return constant && ((constant->isList() && constant->toListRef().empty()) ||
+                      (constant->isGenericDict() && constant->toGenericDict().empty()));
 }
 
 /// Can something of this type sit inside a value of that type?
@@ -217,7 +227,7 @@ bool Aliases::writes(jit::Node* node, const jit::Value* value) const {
 }
 
 bool Aliases::writes_inside(jit::Node* node, const jit::Value* value) const {
-  if (!holds_others(value->type())) return false;
+  if (!holds_others(value->type()) || is_empty(value)) return false;
   const Tie& targets = writes_of(node).values;
   // What two lists share are their elements; writing to one list does not write to the other.
   return std::any_of(targets.begin(), targets.end(), [&](const jit::Value* target) {

@@ -22,4 +22,21 @@ struct Usage {
   std::uint64_t oom_kills = 0;
 };
 
+/// How long tasks of a group waited for a resource since the group was created: the kernel's pressure stall
+/// information (PSI). Zero where the kernel has none for the group.
+struct Pressure {
+  std::chrono::microseconds some{};  ///< At least one task waited.
+  std::chrono::microseconds full{};  ///< All tasks that could have run waited.
+};
+
+/// What costs the kernel more to tell than `Usage`, the groups below included.
+struct UsageDetails {
+  Bytes inactive_file;                  ///< File cache that the kernel drops before anything else.
+  std::uint64_t page_faults = 0;        ///< Since the group was created, major ones included.
+  std::uint64_t major_page_faults = 0;  ///< Those that had to wait for a disk.
+  Pressure cpu;
+  Pressure memory;
+  Pressure io;
+};
+
 }  // namespace amp4ec::cgroup

@@ -21,9 +21,10 @@ struct Checked {
 };
 
 /// Every cut is right or refused; returns the layers to look at.
-Checked checked(const torch::jit::Module& module, const std::vector<Values>& inputs) {
+Checked checked(const torch::jit::Module& module, const std::vector<Values>& inputs,
+                Aliases aliases = Aliases::Declared) {
   Model model = Model::from_module(module).value();
-  check_all_cuts(model, inputs);
+  check_all_cuts(model, inputs, aliases);
   LayerGraph graph = model.layer_graph(inputs.front()).value();
   return {std::move(model), std::move(graph)};
 }
@@ -265,7 +266,7 @@ TEST_CASE("aliases that no schema tells of: unsafe_chunk") {
         parts[0].mul_(2.0)
         return torch.cat(parts, 1) + y + z
   )");
-  checked(module, random_inputs({3, 4}, 5));
+  checked(module, random_inputs({3, 4}, 5), Aliases::Undeclared);
 }
 
 TEST_CASE("aliases that no schema tells of: unsafe_split") {
@@ -277,7 +278,7 @@ TEST_CASE("aliases that no schema tells of: unsafe_split") {
         first.mul_(2.0)
         return torch.cat([first, second], 1) + y + z
   )");
-  checked(module, random_inputs({3, 4}, 5));
+  checked(module, random_inputs({3, 4}, 5), Aliases::Undeclared);
 }
 
 namespace {
@@ -293,7 +294,7 @@ void check_written(const std::string& alias) {
         t.mul_(3.0)
         return torch.tanh(y) + t + z
   )"),
-          random_inputs({3, 4}, 4));
+          random_inputs({3, 4}, 4), Aliases::Undeclared);
 }
 
 }  // namespace
@@ -323,7 +324,7 @@ TEST_CASE("aliases that no schema tells of: a loop without a turn, and what set_
   )");
   std::vector<Values> inputs = random_inputs({3, 4}, 5);
   for (std::size_t i = 0; i < inputs.size(); ++i) inputs[i].push_back(Value(static_cast<std::int64_t>(i % 2)));
-  checked(module, inputs);
+  checked(module, inputs, Aliases::Undeclared);
   checked(module_from(R"(
     def forward(self, x):
         y = torch.sigmoid(x)
@@ -333,7 +334,7 @@ TEST_CASE("aliases that no schema tells of: a loop without a turn, and what set_
         y.add_(1.0)
         return h * 2.0 + z
   )"),
-          random_inputs({3, 4}, 4));
+          random_inputs({3, 4}, 4), Aliases::Undeclared);
 }
 
 TEST_CASE("a tuple with an undefined tensor does not cross: LibTorch takes it for no argument") {
@@ -394,7 +395,7 @@ TEST_CASE("aliases that no schema tells of: type_as of the caller's input") {
   )");
   auto inputs = random_inputs({3, 4}, 5);
   for (Values& input : inputs) input.push_back(at::ones({1}));
-  checked(module, inputs);
+  checked(module, inputs, Aliases::Undeclared);
 }
 
 TEST_CASE("an early return leaves nothing that cannot cross") {

@@ -27,9 +27,8 @@ Values copies_of(const Values& values);
 /// One answer of the reference, which begins with fresh state.
 Value run_whole(const Model& model, const Values& inputs);
 
-/// Answers of the unsplit module to one call after another, by LibTorch alone, as its interpreter or its optimizer
-/// gives them.
-Values answers_of_unsplit(const Model& model, const std::vector<Values>& inputs, bool optimizer = false);
+/// Answers of the unsplit module to one call after another, by LibTorch's interpreter.
+Values answers_of_unsplit(const Model& model, const std::vector<Values>& inputs);
 
 /// Values as the next worker sees them: bytes in a slot, computed on where they are. What shared memory shares it no
 /// more.
@@ -58,9 +57,13 @@ class LoadedSegments {
   Handover handover_;
 };
 
+/// Whether the model writes through what an operator returns that is its argument, and does not say so. LibTorch 2's
+/// optimizer computes wrongly then, now the unsplit module and now a segment: what it makes of either is not compared.
+enum class Aliases { Declared, Undeclared };
+
 /// Every valid cut, and all of them at once, answers one call after another as the whole does: bit for bit in the plain
 /// form, closely in the others. Every other cut is refused.
-void check_all_cuts(const Model& model, const std::vector<Values>& inputs);
+void check_all_cuts(const Model& model, const std::vector<Values>& inputs, Aliases aliases = Aliases::Declared);
 
 /// The nth layer of an operator.
 std::size_t layer_of(const LayerGraph& graph, std::string_view op, std::size_t nth = 0);

@@ -22,7 +22,9 @@
 #include <algorithm>
 #include <cstring>
 #include <functional>
+#include <new>
 #include <optional>
+#include <string_view>
 
 namespace amp4ec {
 
@@ -76,6 +78,14 @@ std::vector<bool> arguments_taken(const jit::Module& module) {
   return taken;
 }
 
+/// An operator failed; where it could not get its memory, that is told apart. LibTorch's allocator says so in words
+/// only.
+Error failure(const std::exception& exception) {
+  const bool memory = dynamic_cast<const std::bad_alloc*>(&exception) != nullptr ||
+                      std::string_view(exception.what()).find("you tried to allocate") != std::string_view::npos;
+  return {memory ? Errc::OutOfMemory : Errc::ExecutionFailed, detail::first_line(exception)};
+}
+
 class TorchScriptExecutor final : public SegmentExecutor {
  public:
   /// outputs: how many values the tuple holds that `forward` returns; empty: its one value is the answer.
@@ -115,7 +125,7 @@ class TorchScriptExecutor final : public SegmentExecutor {
     for (const c10::IValue& element : elements) outputs.emplace_back(element);
     return outputs;
   } catch (const std::exception& exception) {
-    return Error{Errc::ExecutionFailed, detail::first_line(exception)};
+    return failure(exception);
   }
 
  private:

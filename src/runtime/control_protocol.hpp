@@ -15,13 +15,14 @@ namespace amp4ec::detail {
 // Host and worker are of one build; the first answer carries the protocol version and a mismatch is refused.
 //
 // op        fields                              descriptors                     answer
-// load      outputs, form                       archive, counters, doorbell     version, base_bytes, load_us
+// load      outputs, form, memory_bytes         archive, counters, doorbell     version, base_bytes, load_us
 // operators library                             -                               -
 // probe     file, memory_bytes, timeout_ms      model[, example]                -
 // connect   direction "in"|"out", peer          edge, the peer's doorbell       -
 // measure   warm, runs, seconds                 inputs[, room for the outputs]  runs, seconds, median_us, p99_us,
 // spread
 //
+// memory_bytes of `load` is a limit for the worker to set itself, 0 where its group holds it.
 // An answer to a failed request is {"error": code, "message": text}. The end of the channel ends the worker.
 
 inline constexpr std::int64_t protocol_version = 1;

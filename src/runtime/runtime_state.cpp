@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/runtime_state.hpp"
 
+#include "runtime/ungrouped_limits.hpp"
+
 #include <amp4ec/cgroup/backend.hpp>
 #include <amp4ec/cgroup/host_group.hpp>
 
@@ -79,6 +81,7 @@ Result<std::shared_ptr<RuntimeState>> RuntimeState::create(std::vector<NodeSpec>
   std::shared_ptr<RuntimeState> state(new RuntimeState(std::move(nodes), std::move(options)));
   state->worker_executable_ = std::move(*worker);
   if (auto made = state->make_groups(); !made) return made.error();
+  state->hold_without_groups();
 
   state->monitor.emplace(state->io->get_executor());
   for (const auto& node : state->nodes) {
@@ -148,6 +151,24 @@ Result<void> RuntimeState::make_groups() {
   return {};
 }
 
+/// What can be held without the kernel's groups, where those do not hold it.
+void RuntimeState::hold_without_groups() {
+  if (!capabilities.cpu_limits) {
+    std::vector<Cpus> quotas;
+    for (const NodeSpec& spec : specs) quotas.push_back(spec.cpus);
+    if (auto shares = share_cpus(quotas)) {
+      for (std::size_t i = 0; i < nodes.size(); ++i) nodes[i]->pinned_cpus = std::move((*shares)[i]);
+      capabilities.cpu_affinity = true;
+    } else {
+      capabilities.missing.push_back(fmt::format("workers are not pinned to CPUs: {}", shares.error().message));
+    }
+  }
+  if (!capabilities.memory_limits) {
+    for (const auto& node : nodes) node->own_memory_limit = node->spec.memory;
+    capabilities.memory_rlimits = true;
+  }
+}
+
 Node* RuntimeState::find_node(const std::string& name) noexcept {
   const auto found =
       std::find_if(nodes.begin(), nodes.end(), [&](const auto& node) { return node->spec.name == name; });
@@ -162,9 +183,13 @@ Result<WorkerProcess> RuntimeState::start_worker(Node* node, std::optional<cgrou
     if (!made) return made.error();
     group.emplace(std::move(*made));
   }
-  auto worker =
-      WorkerProcess::start(worker_executable_, node == nullptr ? 1 : threads_for(node->spec.cpus),
-                           [&](pid_t pid) -> Result<void> { return held ? group->attach(pid) : Result<void>(); });
+  auto worker = WorkerProcess::start(worker_executable_, node == nullptr ? 1 : threads_for(node->spec.cpus),
+                                     [&](pid_t pid) -> Result<void> {
+                                       if (node != nullptr && !node->pinned_cpus.empty()) {
+                                         if (auto pinned = pin(pid, node->pinned_cpus); !pinned) return pinned;
+                                       }
+                                       return held ? group->attach(pid) : Result<void>();
+                                     });
   if (!worker) return worker;
   if (auto known = teach_operators(*worker); !known) return known.error();
   return worker;

@@ -30,6 +30,10 @@ class Node {
   const NodeSpec spec;
   std::optional<cgroup::Group> group;  ///< Carries the limits; empty where the kernel does not let us hold the node.
 
+  // What holds each worker where no group holds the node.
+  std::vector<unsigned> pinned_cpus;  ///< Empty: not pinned.
+  Bytes own_memory_limit;             ///< 0: none.
+
   /// From now on the Monitor counts this worker to the node, for as long as its counters exist or until `forget`.
   void watch(const std::shared_ptr<ipc::WorkerCounters>& counters);
   void forget(const std::shared_ptr<ipc::WorkerCounters>& counters);
@@ -65,6 +69,7 @@ class RuntimeState {
  private:
   RuntimeState(std::vector<NodeSpec> nodes, RuntimeOptions options);
   Result<void> make_groups();
+  void hold_without_groups();
 
   RuntimeOptions options_;
   std::filesystem::path worker_executable_;

@@ -59,7 +59,11 @@ Result<void> StageWorker::begin_load(const Segment& segment, Form form) {
   auto file = share_bytes("amp4ec-segment", *archive);
   if (!file) return file.error();
   const std::array fds{file->fd(), counters_->fd(), bell_.fd()};
-  auto sent = process_->send({{"op", "load"}, {"outputs", segment.output_count()}, {"form", to_string(form)}}, fds);
+  auto sent = process_->send({{"op", "load"},
+                              {"outputs", segment.output_count()},
+                              {"form", to_string(form)},
+                              {"memory_bytes", node_ == nullptr ? 0 : node_->own_memory_limit.count}},
+                             fds);
   if (!sent) return explain(sent.error());
   return {};
 }

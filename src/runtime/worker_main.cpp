@@ -4,6 +4,7 @@
 #include "model/wire.hpp"
 #include "runtime/control_protocol.hpp"
 #include "runtime/probe_child.hpp"
+#include "runtime/ungrouped_limits.hpp"
 #include "runtime/worker_process.hpp"
 
 #include <amp4ec/ipc/clock.hpp>
@@ -118,6 +119,10 @@ class Worker {
     if (!counters) return counters.error();
     counters_.emplace(std::move(*counters));
     bell_.emplace(ipc::EventFd::adopt(std::move(fds[2])));
+
+    if (const auto memory = static_cast<std::uint64_t>(number(request, "memory_bytes")); memory > 0) {
+      if (auto limited = detail::limit_own_memory(Bytes{memory}); !limited) return limited.error();
+    }
 
     const auto start = Clock::now();
     auto file = ipc::MemoryFile::adopt(std::move(fds[0]));

@@ -130,6 +130,7 @@ ResidentMemory resident_memory(pid_t process) {
     read("VmRSS:", memory.now);
     read("VmHWM:", memory.peak);
     read("RssAnon:", memory.anonymous);
+    read("VmData:", memory.data);
   }
   return memory;
 }

@@ -30,6 +30,7 @@ struct ResidentMemory {
   Bytes now;
   Bytes peak;
   Bytes anonymous;  ///< Its own, without files: what its cgroup is charged with.
+  Bytes data;       ///< Mapped as its own, used or not: what RLIMIT_DATA counts.
 };
 ResidentMemory resident_memory(pid_t process);
 

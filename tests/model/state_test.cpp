@@ -389,7 +389,7 @@ namespace {
 
 /// A module with buffers of the shape {3, 4}, checked over six calls with the last of `more` added to each.
 void check_buffers(const std::vector<std::string>& names, const std::string& body, const std::string& arguments = "",
-                   const std::vector<Value>& more = {}) {
+                   const std::vector<Value>& more = {}, Aliases aliases = Aliases::Declared) {
   torch::jit::Module module("Buffers");
   float fill = 0.1F;
   for (const std::string& name : names) module.register_buffer(name, torch::full({3, 4}, fill += 0.25F));
@@ -398,7 +398,7 @@ void check_buffers(const std::vector<std::string>& names, const std::string& bod
   for (std::size_t i = 0; i < inputs.size() && !more.empty(); ++i) inputs[i].push_back(more[i % more.size()]);
   const Model model = Model::from_module(module).value();
   CHECK(model.has_state());
-  check_all_cuts(model, inputs);
+  check_all_cuts(model, inputs, aliases);
 }
 
 }  // namespace
@@ -433,7 +433,8 @@ TEST_CASE("a buffer that is written through an operator that returns its argumen
         w = self.h.type_as(x)
         w.add_(1.0)
         return z + w
-  )");
+  )",
+                "", {}, Aliases::Undeclared);
 }
 
 TEST_CASE("a buffer that a loop hands on, also without a turn") {

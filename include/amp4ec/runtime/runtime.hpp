@@ -35,9 +35,14 @@ struct RuntimeOptions {
 
 /// What this runtime can do to hold its nodes, found out when it was created.
 struct Capabilities {
-  std::string cgroups;               ///< "v1", "v2", "hybrid" or "none".
-  bool cpu_limits = false;           ///< CPU quotas bind.
-  bool memory_limits = false;        ///< Memory limits bind.
+  std::string cgroups;         ///< "v1", "v2", "hybrid" or "none".
+  bool cpu_limits = false;     ///< CPU quotas bind.
+  bool memory_limits = false;  ///< Memory limits bind.
+  /// Where quotas do not bind: each worker is pinned to as many CPUs as its node's quota rounds up to.
+  bool cpu_affinity = false;
+  /// Where memory limits do not bind: each worker's own allocations are limited, and fail beyond its node's limit
+  /// (RLIMIT_DATA). Workers of one node are not added up.
+  bool memory_rlimits = false;
   std::vector<std::string> missing;  ///< What could not be enforced and why; empty when everything binds.
 };
 

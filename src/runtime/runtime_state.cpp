@@ -41,33 +41,6 @@ void serve(const std::shared_ptr<boost::asio::io_context>& io) {
 
 }  // namespace
 
-void Node::watch(const std::shared_ptr<ipc::WorkerCounters>& counters) {
-  const std::lock_guard lock(mutex_);
-  std::erase_if(workers_, [](const auto& worker) { return worker.expired(); });
-  workers_.push_back(counters);
-}
-
-void Node::forget(const std::shared_ptr<ipc::WorkerCounters>& counters) {
-  const std::lock_guard lock(mutex_);
-  std::erase_if(workers_, [&](const auto& worker) { return worker.lock() == counters; });
-}
-
-WorkerReading Node::read_workers() {
-  WorkerReading sum;
-  const std::lock_guard lock(mutex_);
-  for (const auto& weak : workers_) {
-    const auto counters = weak.lock();
-    if (!counters) continue;
-    const auto stats = counters->snapshot();
-    if (!stats) continue;
-    sum.alive = true;
-    sum.queue_depth += stats->queued;
-    sum.requests_done += stats->requests;
-    sum.busy += std::chrono::nanoseconds(stats->busy_ns);
-  }
-  return sum;
-}
-
 RuntimeState::RuntimeState(std::vector<NodeSpec> given, RuntimeOptions options)
     : specs(std::move(given)), options_(std::move(options)), work_(io->get_executor()) {}
 
@@ -83,7 +56,7 @@ Result<std::shared_ptr<RuntimeState>> RuntimeState::create(std::vector<NodeSpec>
   state->monitor.emplace(state->io->get_executor());
   for (const auto& node : state->nodes) {
     NodeSource source{
-        node->spec.name, node->spec.cpus, node->spec.memory, {}, [raw = node.get()] { return raw->read_workers(); }};
+        node->spec.name, node->spec.cpus, node->spec.memory, {}, [raw = node.get()] { return raw->workers.read(); }};
     if (node->group) source.read_usage = [raw = node.get()] { return raw->group->read(); };
     if (auto added = state->monitor->add_node(std::move(source)); !added) return added.error();
   }

@@ -3,6 +3,7 @@
 
 #include <amp4ec/cgroup/backend.hpp>
 #include <amp4ec/cgroup/host_group.hpp>
+#include <amp4ec/monitor/network_reader.hpp>
 
 #include <fmt/format.h>
 
@@ -54,10 +55,15 @@ Result<std::shared_ptr<RuntimeState>> RuntimeState::create(std::vector<NodeSpec>
   if (auto made = state->make_groups(); !made) return made.error();
 
   state->monitor.emplace(state->io->get_executor());
+  const auto network = NetworkReader::open();  // the workers share this process's network namespace
   for (const auto& node : state->nodes) {
-    NodeSource source{
-        node->spec.name, node->spec.cpus, node->spec.memory, {}, [raw = node.get()] { return raw->workers.read(); }};
-    if (node->group) source.read_usage = [raw = node.get()] { return raw->group->read(); };
+    NodeSource source{node->spec.name, node->spec.cpus, node->spec.memory};
+    source.read_workers = [raw = node.get()] { return raw->workers.read(); };
+    if (node->group) {
+      source.read_usage = [raw = node.get()] { return raw->group->read(); };
+      source.read_details = [raw = node.get()] { return raw->group->read_details(); };
+    }
+    if (network) source.read_network = *network;
     if (auto added = state->monitor->add_node(std::move(source)); !added) return added.error();
   }
   if (auto started = state->monitor->start(state->options_.sample_interval); !started) return started.error();

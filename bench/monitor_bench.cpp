@@ -61,6 +61,7 @@ class BenchNode {
     source.read_usage = [this] { return group_.read(); };
     source.read_details = [this] { return group_.read_details(); };
     source.read_workers = [this] { return workers_.read(); };
+    source.read_service_times = [this] { return workers_.service_times(); };
     source.read_network = network;
     return source;
   }

@@ -59,6 +59,7 @@ Result<std::shared_ptr<RuntimeState>> RuntimeState::create(std::vector<NodeSpec>
   for (const auto& node : state->nodes) {
     NodeSource source{node->spec.name, node->spec.cpus, node->spec.memory};
     source.read_workers = [raw = node.get()] { return raw->workers.read(); };
+    source.read_service_times = [raw = node.get()] { return raw->workers.service_times(); };
     if (node->group) {
       source.read_usage = [raw = node.get()] { return raw->group->read(); };
       source.read_details = [raw = node.get()] { return raw->group->read_details(); };

@@ -17,6 +17,7 @@ struct Fixture {
   int details_read = 0;
   int traffic_read = 0;
   WorkerReading workers;
+  ipc::ServiceHistogram service_times;
   bool usage_fails = false;
   bool workers_fail = false;
   std::chrono::steady_clock::time_point now{1h};
@@ -38,6 +39,7 @@ struct Fixture {
               if (usage_fails) return Error{Errc::CgroupFailed, "gone"};
               return details;
             },
+            [this]() -> Result<ipc::ServiceHistogram> { return service_times; },
             [this]() -> Result<NetworkTraffic> {
               ++traffic_read;
               return traffic;
@@ -196,21 +198,19 @@ TEST_CASE("the slow tier is read when it is due, and repeated until then") {
 
 TEST_CASE("percentiles are over the requests of the last seconds") {
   Fixture node;
-  node.workers = {true, 0, 1, 1s, {}, {}, {}, times({1s})};  // before the node joined: not counted
+  node.service_times = times({1s});  // before the node joined: not counted
   detail::Sampler sampler(node.source());
   sampler.begin(node.now);
   CHECK(next(sampler, node.now + 1s).p50_service_us == 0);
 
-  node.workers.service_times += times({10ms, 10ms, 10ms, 10ms, 10ms, 10ms, 10ms, 10ms, 20ms, 100ms});
-  node.workers.requests_done += 10;
+  node.service_times += times({10ms, 10ms, 10ms, 10ms, 10ms, 10ms, 10ms, 10ms, 20ms, 100ms});
   auto sample = next(sampler, node.now + 2s);
   CHECK(sample.p50_service_us == Approx(10'000).epsilon(0.06));
   CHECK(sample.p90_service_us == Approx(20'000).epsilon(0.06));
   CHECK(sample.p99_service_us == Approx(100'000).epsilon(0.06));
 
   CHECK(next(sampler, node.now + 6s).p50_service_us == Approx(10'000).epsilon(0.06));
-  node.workers.service_times += times({1ms});
-  ++node.workers.requests_done;
+  node.service_times += times({1ms});
   CHECK(next(sampler, node.now + 7s).p50_service_us == Approx(10'000).epsilon(0.06));  // still of the same window
   CHECK(next(sampler, node.now + 11s).p99_service_us == Approx(100'000).epsilon(0.06));
   sample = next(sampler, node.now + 16s);

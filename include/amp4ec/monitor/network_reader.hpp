@@ -7,12 +7,15 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -67,9 +70,12 @@ inline Result<NetworkTraffic> parse_network_traffic(std::string_view text) {
 
 /// What went through the interfaces of a process's network namespace since they were made. A node whose workers share
 /// the host's namespace has the host's traffic here. A copyable callable for `NodeSource::read_network`; one call at a
-/// time, copies included. About 10 us, more with many interfaces.
+/// time, copies included. About 10 us, more with many interfaces; but copies share what was read in the last 5 ms, so
+/// that the nodes of one namespace cost one reading a round.
 class NetworkReader {
  public:
+  static constexpr std::chrono::milliseconds shared_for{5};
+
   /// The namespace that `process` (0: this one) is in now; it is watched from then on, even after the process has gone.
   /// @error SystemCall.
   static Result<NetworkReader> open(pid_t process = 0) {
@@ -81,8 +87,26 @@ class NetworkReader {
 
   /// @error SystemCall, NotSupported.
   [[nodiscard]] Result<NetworkTraffic> operator()() const {
+    const auto now = std::chrono::steady_clock::now();
+    if (state_->last && now - state_->time < shared_for) return *state_->last;
+    auto traffic = read();
+    state_->time = now;
+    state_->last = traffic ? std::optional(*traffic) : std::nullopt;
+    return traffic;
+  }
+
+ private:
+  struct State {
+    ipc::UniqueFd fd;
+    std::string text;  ///< Kept, so that only the first reading allocates.
+    std::optional<NetworkTraffic> last{};
+    std::chrono::steady_clock::time_point time{};
+  };
+
+  [[nodiscard]] Result<NetworkTraffic> read() const {
     constexpr std::size_t step = 4096;
-    auto& [fd, text] = *state_;
+    const auto& fd = state_->fd;
+    auto& text = state_->text;
     std::size_t length = 0;
     // The kernel gives some lines at a time, and nothing at the end.
     for (;;) {
@@ -96,11 +120,6 @@ class NetworkReader {
     return parse_network_traffic(std::string_view(text).substr(0, length));
   }
 
- private:
-  struct State {
-    ipc::UniqueFd fd;
-    std::string text;  ///< Kept, so that only the first reading allocates.
-  };
   explicit NetworkReader(std::shared_ptr<State> state) noexcept : state_(std::move(state)) {}
   std::shared_ptr<State> state_;
 };

@@ -25,7 +25,6 @@ struct WorkerReading {
   Bytes ring_received{};
   Bytes ring_sent{};
   std::chrono::nanoseconds silence{};  ///< Longest time for which a worker that has work gave no sign of life.
-  ipc::ServiceHistogram service_times{};
 };
 
 /// How often a source is read.
@@ -54,8 +53,9 @@ struct NodeSource {
   std::function<Result<WorkerReading>()> read_workers{};  ///< May be empty: a node without workers, never alive.
 
   // The slow tier.
-  std::function<Result<cgroup::UsageDetails>()> read_details{};  ///< May be empty: a node without a group.
-  std::function<Result<NetworkTraffic>()> read_network{};        ///< May be empty. See `NetworkReader`.
+  std::function<Result<cgroup::UsageDetails>()> read_details{};         ///< May be empty: a node without a group.
+  std::function<Result<ipc::ServiceHistogram>()> read_service_times{};  ///< Of all requests done so far; only grows.
+  std::function<Result<NetworkTraffic>()> read_network{};               ///< May be empty. See `NetworkReader`.
 
   std::vector<FigureSource> figures{};
 

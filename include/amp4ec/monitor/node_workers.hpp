@@ -15,10 +15,10 @@
 
 namespace amp4ec {
 
-/// The workers of one node, added up from their counters: a source for `NodeSource::read_workers`. Its sums grow only,
-/// whichever workers come and go: what one has done stays counted. A worker is not trusted: a counter of its that falls
-/// adds nothing, and no sum starts again at 0.
-/// Thread-safety: all methods may be called at once. None blocks for long.
+/// The workers of one node, added up from their counters: `NodeSource::read_workers` and `read_service_times`. Its sums
+/// grow only, whichever workers come and go: what one has done stays counted. A worker is not trusted: a counter of its
+/// that falls adds nothing, and no sum starts again at 0. Thread-safety: all methods may be called at once. None blocks
+/// for long.
 class NodeWorkers {
  public:
   using Counters = std::shared_ptr<const ipc::WorkerCounters>;
@@ -36,6 +36,7 @@ class NodeWorkers {
         std::ranges::find_if(workers_, [&](const auto& worker) { return worker.counters.lock() == counters; });
     if (found == workers_.end()) return;
     (void)found->add_to(sum_, *counters);
+    found->add_times_to(times_, *counters);
     workers_.erase(found);
   }
 
@@ -54,6 +55,15 @@ class NodeWorkers {
       return false;
     });
     return sum_;
+  }
+
+  /// How long the requests took that were done so far.
+  [[nodiscard]] ipc::ServiceHistogram service_times() {
+    const std::lock_guard lock(mutex_);
+    for (Watched& worker : workers_) {
+      if (const auto counters = worker.counters.lock()) worker.add_times_to(times_, *counters);
+    }
+    return times_;
   }
 
  private:
@@ -79,11 +89,6 @@ class NodeWorkers {
     bool add_to(WorkerReading& sum, const ipc::WorkerCounters& source) {
       const auto stats = source.snapshot();
       if (!stats) return false;
-      if (stats->requests != last.requests) {
-        const auto times = source.service_times();
-        sum.service_times += times.since(last_times);
-        last_times = times;
-      }
       grow(sum.requests_done, stats->requests, last.requests);
       grow(sum.busy, stats->busy_ns, last.busy_ns);
       grow(sum.ring_received, stats->received_bytes, last.received_bytes);
@@ -93,6 +98,12 @@ class NodeWorkers {
       }
       last = *stats;
       return true;
+    }
+
+    void add_times_to(ipc::ServiceHistogram& sum, const ipc::WorkerCounters& source) {
+      const auto times = source.service_times();
+      sum += times.since(last_times);
+      last_times = times;
     }
 
     /// Zero for a worker without work. The heartbeat is exact, but it is the worker's own word: one in the future does
@@ -107,6 +118,7 @@ class NodeWorkers {
   std::mutex mutex_;
   std::vector<Watched> workers_;
   WorkerReading sum_;
+  ipc::ServiceHistogram times_;
 };
 
 }  // namespace amp4ec

@@ -71,23 +71,24 @@ struct NodeFigures {
   std::uint64_t queue_depth = 0;    ///< Requests that wait in front of its workers.
   std::uint64_t requests_done = 0;  ///< Errors included.
   double mean_service_us = 0;       ///< Over the requests done in the interval; with none, as before. 0: never any.
-  // Over the requests done in the last 5 to 10 s; with none, as before. 0: never any. To within 6 %.
-  double p50_service_us = 0;
-  double p90_service_us = 0;
-  double p99_service_us = 0;
-  Bytes ring_received;  ///< Messages that its workers took from rings.
-  Bytes ring_sent;      ///< Messages that its workers wrote into rings.
+  Bytes ring_received;              ///< Messages that its workers took from rings.
+  Bytes ring_sent;                  ///< Messages that its workers wrote into rings.
 
   // The slow tier: as it was at `slow_time`, repeated until it is read again.
   std::chrono::steady_clock::time_point slow_time;
-  bool details_known = false;  ///< As `resources_known`, for the four lines below.
+  bool details_known = false;  ///< As `resources_known`, for pressure and faults below.
   PressureShare cpu_pressure;  ///< Over the slow interval, as the two below.
   PressureShare memory_pressure;
   PressureShare io_pressure;
   std::uint64_t page_faults = 0;        ///< Since the node joined, major ones included.
   std::uint64_t major_page_faults = 0;  ///< Those that had to wait for a disk. Since the node joined.
-  bool network_known = false;           ///< As `resources_known`, for the line below.
-  NetworkTraffic network;               ///< Since the node joined.
+  // Over the requests done in the last 5 to 10 s (where the slow interval is longer, in the last one to two of them);
+  // with none, as before. 0: never any. To within 6 %.
+  double p50_service_us = 0;
+  double p90_service_us = 0;
+  double p99_service_us = 0;
+  bool network_known = false;  ///< As `resources_known`, for `network`.
+  NetworkTraffic network;      ///< Since the node joined.
 };
 static_assert(std::is_trivially_copyable_v<NodeFigures>);
 

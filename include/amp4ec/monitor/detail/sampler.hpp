@@ -31,9 +31,10 @@ class Sampler {
   /// Reads where the sums stand, so that the first sample already has an interval.
   void begin(Clock::time_point now) {
     NodeFigures unused;
+    if (const auto reading = read(source_.read_workers)) workers_.begin(*reading);
+    if (const auto times = read(source_.read_service_times)) workers_.begin_times(*times, now);
     read_slow_tier(now);
     read_group(now, unused);
-    if (const auto reading = read(source_.read_workers)) workers_.begin(*reading, now);
   }
 
   /// Reads the fast tier, and the slow one when it was last read `slow_after` ago or longer. Allocates nothing where
@@ -46,7 +47,7 @@ class Sampler {
     figures.cpu_quota = source_.cpu_quota;
     figures.memory_limit = source_.memory_limit;
     read_group(now, figures);
-    if (source_.read_workers) read_workers(now);
+    if (source_.read_workers) read_workers();
     workers_.write(figures);
     static_cast<NodeFigures&>(sample) = figures;
     sample.node = source_.node;
@@ -106,6 +107,7 @@ class Sampler {
     slow_ = {};
     slow_.slow_time = now;
     if (const auto details = read(source_.read_details)) group_.add_details(*details, now, slow_);
+    if (const auto times = read(source_.read_service_times)) workers_.add_times(*times, now);
     if (const auto traffic = read(source_.read_network)) {
       if (!network_at_start_) network_at_start_ = traffic;
       const auto& start = *network_at_start_;
@@ -121,9 +123,9 @@ class Sampler {
     if (const auto usage = read(source_.read_usage)) group_.add_usage(*usage, now, figures);
   }
 
-  void read_workers(Clock::time_point now) {
+  void read_workers() {
     const auto reading = read(source_.read_workers);
-    reading ? workers_.add(*reading, now, source_.stall_after) : workers_.add_failure();
+    reading ? workers_.add(*reading, source_.stall_after) : workers_.add_failure();
   }
 
   void read_figures(bool slow) {

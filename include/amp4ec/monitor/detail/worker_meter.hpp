@@ -17,19 +17,20 @@ class WorkerMeter {
   static constexpr std::chrono::seconds window_step{5};
 
   /// Takes where the sums stand as where the node joined.
-  void begin(const WorkerReading& reading, MonitorClock::time_point now) {
-    last_ = reading;
-    older_ = newer_ = reading.service_times;
+  void begin(const WorkerReading& reading) { last_ = reading; }
+  void begin_times(const ipc::ServiceHistogram& times, MonitorClock::time_point now) {
+    older_ = newer_ = times;
     newer_time_ = now;
   }
 
-  void add(const WorkerReading& reading, MonitorClock::time_point now, std::chrono::nanoseconds stall_after) {
+  /// The fast tier.
+  void add(const WorkerReading& reading, std::chrono::nanoseconds stall_after) {
     const bool restarted = reading.requests_done < last_.requests_done || reading.busy < last_.busy ||
                            reading.ring_received < last_.ring_received || reading.ring_sent < last_.ring_sent;
-    if (restarted) begin({}, now);
-    const auto done = reading.requests_done - last_.requests_done;
+    const WorkerReading before = restarted ? WorkerReading{} : last_;
+    const auto done = reading.requests_done - before.requests_done;
     if (done > 0) {
-      const std::chrono::duration<double, std::micro> busy = reading.busy - last_.busy;
+      const std::chrono::duration<double, std::micro> busy = reading.busy - before.busy;
       figures_.mean_service_us = busy.count() / static_cast<double>(done);
     }
     figures_.alive = reading.alive;
@@ -38,17 +39,30 @@ class WorkerMeter {
                                                      : NodeState::up;
     figures_.queue_depth = reading.queue_depth;
     figures_.requests_done += done;
-    figures_.ring_received.count += reading.ring_received.count - last_.ring_received.count;
-    figures_.ring_sent.count += reading.ring_sent.count - last_.ring_sent.count;
+    figures_.ring_received.count += reading.ring_received.count - before.ring_received.count;
+    figures_.ring_sent.count += reading.ring_sent.count - before.ring_sent.count;
     last_ = reading;
-    add_percentiles(done > 0, now);
   }
 
-  /// A reading failed: the sums stay, nobody is known to live.
+  /// The fast tier's reading failed: the sums stay, nobody is known to live.
   void add_failure() {
     figures_.alive = false;
     figures_.state = NodeState::down;
     figures_.queue_depth = 0;
+  }
+
+  /// The slow tier.
+  void add_times(const ipc::ServiceHistogram& times, MonitorClock::time_point now) {
+    const auto window = times.since(older_);
+    if (const double median = window.quantile_us(0.5); median > 0) {
+      figures_.p50_service_us = median;
+      figures_.p90_service_us = window.quantile_us(0.9);
+      figures_.p99_service_us = window.quantile_us(0.99);
+    }
+    if (now - newer_time_ < window_step) return;
+    older_ = newer_;
+    newer_ = times;
+    newer_time_ = now;
   }
 
   /// Only the fields about workers are set.
@@ -58,29 +72,14 @@ class WorkerMeter {
     figures.queue_depth = figures_.queue_depth;
     figures.requests_done = figures_.requests_done;
     figures.mean_service_us = figures_.mean_service_us;
+    figures.ring_received = figures_.ring_received;
+    figures.ring_sent = figures_.ring_sent;
     figures.p50_service_us = figures_.p50_service_us;
     figures.p90_service_us = figures_.p90_service_us;
     figures.p99_service_us = figures_.p99_service_us;
-    figures.ring_received = figures_.ring_received;
-    figures.ring_sent = figures_.ring_sent;
   }
 
  private:
-  void add_percentiles(bool grown, MonitorClock::time_point now) {
-    const bool moved = now - newer_time_ >= window_step;
-    if (!grown && !moved) return;
-    const auto window = last_.service_times.since(older_);
-    if (const double median = window.quantile_us(0.5); median > 0) {
-      figures_.p50_service_us = median;
-      figures_.p90_service_us = window.quantile_us(0.9);
-      figures_.p99_service_us = window.quantile_us(0.99);
-    }
-    if (!moved) return;
-    older_ = newer_;
-    newer_ = last_.service_times;
-    newer_time_ = now;
-  }
-
   WorkerReading last_;
   NodeFigures figures_;
   ipc::ServiceHistogram older_, newer_;

@@ -5,6 +5,7 @@
 
 #include <amp4ec/cgroup/backend.hpp>
 #include <amp4ec/cgroup/host_group.hpp>
+#include <amp4ec/monitor/network_reader.hpp>
 
 #include <fmt/format.h>
 
@@ -43,33 +44,6 @@ void serve(const std::shared_ptr<boost::asio::io_context>& io) {
 
 }  // namespace
 
-void Node::watch(const std::shared_ptr<ipc::WorkerCounters>& counters) {
-  const std::lock_guard lock(mutex_);
-  std::erase_if(workers_, [](const auto& worker) { return worker.expired(); });
-  workers_.push_back(counters);
-}
-
-void Node::forget(const std::shared_ptr<ipc::WorkerCounters>& counters) {
-  const std::lock_guard lock(mutex_);
-  std::erase_if(workers_, [&](const auto& worker) { return worker.lock() == counters; });
-}
-
-WorkerReading Node::read_workers() {
-  WorkerReading sum;
-  const std::lock_guard lock(mutex_);
-  for (const auto& weak : workers_) {
-    const auto counters = weak.lock();
-    if (!counters) continue;
-    const auto stats = counters->snapshot();
-    if (!stats) continue;
-    sum.alive = true;
-    sum.queue_depth += stats->queued;
-    sum.requests_done += stats->requests;
-    sum.busy += std::chrono::nanoseconds(stats->busy_ns);
-  }
-  return sum;
-}
-
 RuntimeState::RuntimeState(std::vector<NodeSpec> given, RuntimeOptions options)
     : specs(std::move(given)), options_(std::move(options)), work_(io->get_executor()) {}
 
@@ -84,10 +58,16 @@ Result<std::shared_ptr<RuntimeState>> RuntimeState::create(std::vector<NodeSpec>
   state->hold_without_groups();
 
   state->monitor.emplace(state->io->get_executor());
+  const auto network = NetworkReader::open();  // the workers share this process's network namespace
   for (const auto& node : state->nodes) {
-    NodeSource source{
-        node->spec.name, node->spec.cpus, node->spec.memory, {}, [raw = node.get()] { return raw->read_workers(); }};
-    if (node->group) source.read_usage = [raw = node.get()] { return raw->group->read(); };
+    NodeSource source{node->spec.name, node->spec.cpus, node->spec.memory};
+    source.read_workers = [raw = node.get()] { return raw->workers.read(); };
+    source.read_service_times = [raw = node.get()] { return raw->workers.service_times(); };
+    if (node->group) {
+      source.read_usage = [raw = node.get()] { return raw->group->read(); };
+      source.read_details = [raw = node.get()] { return raw->group->read_details(); };
+    }
+    if (network) source.read_network = *network;
     if (auto added = state->monitor->add_node(std::move(source)); !added) return added.error();
   }
   if (auto started = state->monitor->start(state->options_.sample_interval); !started) return started.error();

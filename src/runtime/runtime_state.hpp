@@ -5,8 +5,8 @@
 
 #include <amp4ec/cgroup/group.hpp>
 #include <amp4ec/cgroup/hierarchy.hpp>
-#include <amp4ec/ipc/worker_counters.hpp>
 #include <amp4ec/monitor/monitor.hpp>
+#include <amp4ec/monitor/node_workers.hpp>
 #include <amp4ec/runtime/runtime.hpp>
 
 #include <boost/asio/executor_work_guard.hpp>
@@ -14,7 +14,6 @@
 
 #include <atomic>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -23,8 +22,7 @@
 namespace amp4ec::detail {
 
 /// A node's limits in the kernel and what runs there.
-class Node {
- public:
+struct Node {
   explicit Node(NodeSpec node) : spec(std::move(node)) {}
 
   const NodeSpec spec;
@@ -34,14 +32,7 @@ class Node {
   std::vector<unsigned> pinned_cpus;  ///< Empty: not pinned.
   Bytes own_memory_limit;             ///< 0: none.
 
-  /// From now on the Monitor counts this worker to the node, for as long as its counters exist or until `forget`.
-  void watch(const std::shared_ptr<ipc::WorkerCounters>& counters);
-  void forget(const std::shared_ptr<ipc::WorkerCounters>& counters);
-  [[nodiscard]] WorkerReading read_workers();
-
- private:
-  std::mutex mutex_;
-  std::vector<std::weak_ptr<ipc::WorkerCounters>> workers_;
+  NodeWorkers workers;  ///< What the Monitor reads of those that run here.
 };
 
 /// What a Runtime owns and its sessions share.

@@ -47,7 +47,7 @@ Result<std::unique_ptr<StageWorker>> StageWorker::start(RuntimeState& runtime, N
   auto process = runtime.start_worker(node, worker->group_);
   if (!process) return process.error();
   worker->process_.emplace(std::move(*process));
-  if (node != nullptr) node->watch(worker->counters_);
+  if (node != nullptr) node->workers.watch(worker->counters_);
   return worker;
 }
 
@@ -120,7 +120,7 @@ std::string StageWorker::label() const {
 }
 
 void StageWorker::leave_node() const {
-  if (node_ != nullptr) node_->forget(counters_);
+  if (node_ != nullptr) node_->workers.forget(counters_);
 }
 
 Error StageWorker::reason_of_death() {

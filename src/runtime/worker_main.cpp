@@ -219,17 +219,28 @@ class Worker {
     return any;
   }
 
+  /// Messages behind the one in hand.
+  [[nodiscard]] std::uint64_t waiting() const {
+    std::uint64_t sum = 0;
+    for (const ipc::EdgeConsumer& input : inputs_) sum += input.waiting();
+    return sum;
+  }
+
   void serve_request(std::shared_ptr<ipc::EdgeConsumer::Message> message) {
     const auto start = Clock::now();
     ipc::Descriptor descriptor = message->descriptor();
     const std::uint64_t now = ipc::monotonic_ns();
     counters_->begin(descriptor.request_id, std::chrono::nanoseconds(now - std::min(now, descriptor.sent_ns)));
+    counters_->add_received(Bytes{descriptor.length});
+    counters_->set_queued(waiting());
     descriptor.hop = static_cast<std::uint8_t>(std::min<int>(descriptor.hop + 1, descriptor.route_length));
 
     auto result = run_segment(std::move(message), descriptor);
     const bool succeeded = result.has_value();
     Outgoing outgoing = succeeded ? std::move(*result) : error_message(result.error(), descriptor);
     // Counted before anybody can learn of the result: whoever has an answer finds it in the counters.
+    counters_->add_sent(Bytes{outgoing.descriptor.length});
+    counters_->set_queued(waiting());
     counters_->complete(std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start), succeeded);
     (void)outgoing.edge->publish(std::move(outgoing.slot), outgoing.descriptor);  // Fails only when the peer is gone.
   }

@@ -121,20 +121,36 @@ TEST_CASE("usage is read from both versions") {
   CHECK(usage->cpu_time == 2000us);
   CHECK(usage->throttled_time == 300us);
   CHECK(usage->nr_throttled == 2);
-  CHECK(usage->memory == Bytes{600'000});
+  CHECK(usage->memory == Bytes{1'000'000});
   CHECK(usage->memory_peak == Bytes{1'500'000});
   CHECK(usage->oom_kills == 1);
+
+  const auto details = group->read_details();
+  REQUIRE(details);
+  CHECK(details->inactive_file == Bytes{400'000});
+  CHECK(working_set(*usage, *details) == Bytes{600'000});
+  CHECK(details->page_faults == 900);
+  CHECK(details->major_page_faults == 7);
+  const auto pressure = [&](int some, int full) {
+    return build == build_v2 ? std::pair{some * 1us, full * 1us} : std::pair{0us, 0us};  // v1 has none
+  };
+  CHECK(std::pair{details->cpu.some, details->cpu.full} == pressure(11, 0));
+  CHECK(std::pair{details->memory.some, details->memory.full} == pressure(12, 2));
+  CHECK(std::pair{details->io.some, details->io.full} == pressure(13, 3));
 }
 
 TEST_CASE("a reading follows the files, and a malformed file is an error") {
   const Machine machine(build_v2);
   const auto group = machine.create("amp4ec-1-2");
   REQUIRE(group);
-  machine.root.put("cg/app.slice/amp4ec-1-2/memory.stat", "inactive_file 2000000\n");
-  CHECK(group->read()->memory == 0_B);  // never below zero
+  machine.root.put("cg/app.slice/amp4ec-1-2/memory.current", "2000000\n");
+  CHECK(group->read()->memory == Bytes{2'000'000});
   machine.root.put("cg/app.slice/amp4ec-1-2/memory.current", "broken\n");
   REQUIRE_FALSE(group->read());
   CHECK(group->read().error().code == Errc::CgroupFailed);
+  REQUIRE(group->read_details());
+  machine.root.put("cg/app.slice/amp4ec-1-2/io.pressure", "broken\n");
+  CHECK(group->read_details().error().code == Errc::CgroupFailed);
 }
 
 TEST_CASE("bad paths and limits are refused before anything is made") {
@@ -195,7 +211,7 @@ TEST_CASE("limits without their controller are refused; the group itself works")
   REQUIRE(group);
   CHECK(group->set_limits({.cpus = 1.0_cpu, .memory = 1_GiB}).error().code == Errc::CgroupUnavailable);
   CHECK(group->read()->cpu_time == 0us);
-  CHECK(group->read()->memory == Bytes{600'000});
+  CHECK(group->read()->memory == Bytes{1'000'000});
 }
 
 TEST_CASE("parents made in passing go with their last child, owned ones with their owner") {

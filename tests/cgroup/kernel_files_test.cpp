@@ -4,6 +4,8 @@
 #include "cgroup/support/print_result.hpp"
 #include "support/catch.hpp"
 
+#include <chrono>
+
 using namespace amp4ec;
 using namespace amp4ec::cgroup;
 
@@ -43,13 +45,54 @@ TEST_CASE("single numbers") {
   }
 }
 
-TEST_CASE("inactive file cache: v1 counts the groups below, v2 always does") {
-  CHECK(*parse_inactive_file("cache 10\ninactive_file 5\nactive_file 1\ntotal_cache 99\ntotal_inactive_file 50\n") ==
-        50);
-  CHECK(*parse_inactive_file("anon 1\nfile 2\ninactive_file 77\nactive_file 3\n") == 77);
-  CHECK_FALSE(parse_inactive_file("anon 1\nfile 2\n"));
-  CHECK_FALSE(parse_inactive_file("inactive_file many\n"));
-  CHECK_FALSE(parse_inactive_file("total_inactive_file \ninactive_file 1\n"));
+TEST_CASE("memory.stat: v1 counts the groups below in lines of their own, v2 always does") {
+  const auto v1 = parse_memory_stat(
+      "cache 10\npgfault 1\npgmajfault 2\ninactive_file 5\nactive_file 1\ntotal_cache 99\ntotal_pgfault 400\n"
+      "total_pgmajfault 30\ntotal_inactive_file 50\n");
+  REQUIRE(v1);
+  CHECK(v1->inactive_file == 50);
+  CHECK(v1->page_faults == 400);
+  CHECK(v1->major_page_faults == 30);
+
+  const auto v2 = parse_memory_stat("anon 1\nfile 2\ninactive_file 77\nactive_file 3\npgfault 4711\npgmajfault 12\n");
+  REQUIRE(v2);
+  CHECK(v2->inactive_file == 77);
+  CHECK(v2->page_faults == 4711);
+  CHECK(v2->major_page_faults == 12);
+
+  for (const auto* text : {"", "anon 1\npgfault 1\npgmajfault 1\n", "inactive_file 1\npgmajfault 1\n",
+                           "inactive_file 1\npgfault 1\n", "inactive_file many\npgfault 1\npgmajfault 1\n",
+                           "total_inactive_file \ninactive_file 1\npgfault 1\npgmajfault 1\n",
+                           "inactive_file 1\npgfault -1\npgmajfault 1\n"}) {
+    INFO(text);
+    CHECK_FALSE(parse_memory_stat(text));
+  }
+}
+
+TEST_CASE("pressure: the totals of both lines, in microseconds") {
+  const auto both = parse_pressure(
+      "some avg10=4.17 avg60=7.70 avg300=23.75 total=18022534188\n"
+      "full avg10=0.00 avg60=0.00 avg300=0.00 total=4711\n");
+  REQUIRE(both);
+  CHECK(both->some == std::chrono::microseconds(18022534188));
+  CHECK(both->full == std::chrono::microseconds(4711));
+
+  const auto cpu_of_old = parse_pressure("some avg10=0.00 avg60=0.00 avg300=0.00 total=17\n");
+  REQUIRE(cpu_of_old);
+  CHECK(cpu_of_old->some == std::chrono::microseconds(17));
+  CHECK(cpu_of_old->full == std::chrono::microseconds(0));
+
+  for (const auto* text :
+       {"", "\n", "full avg10=0.00 total=1\n", "some avg10=0.00 avg60=0.00 avg300=0.00\n", "some total=\n",
+        "some total=-1\n", "some total=1.5\n", "some avg10=0.00 totals=1\n", "some total=1\nfull total=x\n", "some"}) {
+    INFO(text);
+    CHECK_FALSE(parse_pressure(text));
+  }
+}
+
+TEST_CASE("the working set is never below zero") {
+  CHECK(working_set({.memory = Bytes{100}}, {.inactive_file = Bytes{30}}) == Bytes{70});
+  CHECK(working_set({.memory = Bytes{100}}, {.inactive_file = Bytes{130}}) == Bytes{0});
 }
 
 TEST_CASE("memory kills of both versions") {
@@ -70,51 +113,4 @@ TEST_CASE("process lists") {
   CHECK_FALSE(parse_processes("12\nx\n"));
   CHECK_FALSE(parse_processes("-12\n"));
   CHECK_FALSE(parse_processes("99999999999\n"));
-}
-
-TEST_CASE("/proc/self/cgroup") {
-  const auto groups = parse_own_groups("4:memory:/docker/17\n2:cpu,cpuacct:/\n1:name=systemd:/a:b\n0::/init.scope\n");
-  REQUIRE(groups);
-  REQUIRE(groups->size() == 4);
-  CHECK((*groups)[0].path == "/docker/17");
-  CHECK((*groups)[1].controllers == "cpu,cpuacct");
-  CHECK((*groups)[2].path == "/a:b");
-  CHECK((*groups)[3].hierarchy == 0);
-  CHECK((*groups)[3].controllers.empty());
-  CHECK(parse_own_groups("")->empty());
-  for (const auto* text : {"4:memory\n", "memory:/\n", "x:memory:/\n", "4:memory:relative\n", "\n"}) {
-    INFO(text);
-    CHECK_FALSE(parse_own_groups(text));
-  }
-}
-
-TEST_CASE("/proc/self/mountinfo") {
-  const auto mounts = parse_mounts(
-      "23 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n"
-      "32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid shared:9 master:2 - cgroup cgroup rw,cpu,cpuacct\n"
-      "35 31 0:32 /docker/17 /sys/fs/my\\040cgroup ro - cgroup cgroup rw,memory\n"
-      "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate\n");
-  REQUIRE(mounts);
-  REQUIRE(mounts->size() == 3);
-  CHECK((*mounts)[0].version == 1);
-  CHECK((*mounts)[0].mount_point == "/sys/fs/cgroup/cpu,cpuacct");
-  CHECK((*mounts)[0].controllers == "rw,cpu,cpuacct");
-  CHECK((*mounts)[1].root == "/docker/17");
-  CHECK((*mounts)[1].mount_point == "/sys/fs/my cgroup");
-  CHECK((*mounts)[2].version == 2);
-  CHECK((*mounts)[2].controllers.empty());
-  CHECK_FALSE(parse_mounts("32 31 0:29 / /sys/fs/cgroup cgroup cgroup rw\n"));
-  CHECK_FALSE(parse_mounts("32 31 - cgroup cgroup rw\n"));
-}
-
-TEST_CASE("/proc/<pid>/stat, whatever the program is called") {
-  const auto stat = parse_process_stat(
-      "4711 (we) ird) R (x) S 1 4711 4711 0 -1 4194560 100 0 0 0 1 2 0 0 20 0 3 0 887766 2912256 200\n");
-  REQUIRE(stat);
-  CHECK(stat->state == 'S');
-  CHECK(stat->threads == 3);
-  CHECK(stat->start_time == 887766);
-  CHECK_FALSE(parse_process_stat("4711 (short) S 1 2 3\n"));
-  CHECK_FALSE(parse_process_stat("no parentheses"));
-  CHECK_FALSE(parse_process_stat(""));
 }

@@ -35,6 +35,16 @@ TEST_CASE("the host reads what the worker counts") {
   CHECK(stats.errors == 1);
   CHECK(stats.busy_ns == 30'000'000);
   CHECK(stats.hop_ns == 12'000);
+
+  worker.add_received(Bytes{100});
+  worker.add_received(Bytes{20});
+  worker.add_sent(Bytes{7});
+  stats = host.snapshot().value();
+  CHECK(stats.received_bytes == 120);
+  CHECK(stats.sent_bytes == 7);
+  const auto times = host.service_times();
+  CHECK(times.counts[ServiceHistogram::bucket_of(20ms)] == 1);
+  CHECK(times.counts[ServiceHistogram::bucket_of(10ms)] == 1);
 }
 
 TEST_CASE("a reader never sees a request without its service time") {
@@ -51,7 +61,9 @@ TEST_CASE("a reader never sees a request without its service time") {
   bool consistent = true;
   while (!done) {
     const auto stats = host.snapshot().value();
-    consistent = consistent && stats.busy_ns >= 3 * stats.requests && stats.hop_ns >= stats.requests;
+    const auto times = host.service_times();
+    consistent = consistent && stats.busy_ns >= 3 * stats.requests && stats.hop_ns >= stats.requests &&
+                 times.counts[ServiceHistogram::bucket_of(3ns)] >= stats.requests;
   }
   writer.join();
   CHECK(consistent);

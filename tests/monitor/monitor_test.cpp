@@ -85,6 +85,131 @@ TEST_CASE("names are unique, limits follow, the interval has a floor") {
   CHECK(monitor.snapshot("high")->cpu_quota == 0.5_cpu);
   CHECK(monitor.snapshot("high")->memory_limit == 2_GiB);
   CHECK(monitor.start(9ms).error().code == Errc::InvalidArgument);
+  CHECK(monitor.start(10ms, 9ms).error().code == Errc::InvalidArgument);
+}
+
+TEST_CASE("figures of the user's own come and go, from within their readers too") {
+  boost::asio::io_context context;
+  Monitor monitor(context.get_executor(), 2);
+  NodeSource source{"high", 1.0_cpu, 0_B, {}, {}};
+  source.figures.push_back({"first", []() -> Result<double> { return 1.0; }});
+  auto twice = source;
+  twice.figures.push_back(twice.figures.front());
+  CHECK(monitor.add_node(twice).error().code == Errc::InvalidArgument);
+  REQUIRE(monitor.add_node(source));
+  CHECK(monitor.add_figure("low", {"x", {}}).error().code == Errc::InvalidArgument);
+  CHECK(monitor.add_figure("high", {"first", {}}).error().code == Errc::InvalidArgument);
+  CHECK(monitor.remove_figure("low", "x").error().code == Errc::InvalidArgument);
+  const auto kept_alive = std::make_shared<int>(7);
+  REQUIRE(monitor.add_figure("high", {"last", [&monitor, kept_alive]() -> Result<double> {
+                                        CHECK(monitor.remove_figure("high", "last"));
+                                        CHECK(monitor.add_figure("high", {"next", {}}));
+                                        return *kept_alive;  // still ours while we run
+                                      }}));
+  for (int i = 0; i < 4; ++i) monitor.sample();
+  CHECK(kept_alive.use_count() == 1);
+  const auto sample = monitor.snapshot("high").value();
+  REQUIRE(sample.user.size() == 2);
+  CHECK(sample.user[0].name == "first");
+  CHECK(sample.user[0].value == 1.0);
+  CHECK(sample.user[1].name == "next");
+  CHECK(monitor.remove_figure("high", "first"));
+  CHECK(monitor.remove_figure("high", "first"));
+  monitor.sample();
+  CHECK(monitor.snapshot("high")->user.size() == 1);
+  CHECK(monitor.history("high").front().user.size() == 2);
+}
+
+TEST_CASE("a view shows the latest sample, whatever becomes of node and monitor") {
+  boost::asio::io_context context;
+  std::optional<Monitor> monitor(std::in_place, context.get_executor());
+  std::atomic<std::uint64_t> high{0}, low{0};
+  CHECK_FALSE(NodeView().load());
+  CHECK(monitor->view("high").error().code == Errc::InvalidArgument);
+  REQUIRE(monitor->add_node(counting_node("high", high)));
+  REQUIRE(monitor->add_node(counting_node("low", low)));
+  const auto view = monitor->view("high").value();
+  const auto other = monitor->view("low").value();
+  CHECK_FALSE(view.load());
+  for (std::uint64_t round = 1; round <= 3; ++round) {
+    monitor->sample();
+    REQUIRE(view.load());
+    CHECK(view.load()->requests_done == round);
+    CHECK(view.load()->time == monitor->snapshot("high")->time);
+  }
+  monitor->remove_node("high");
+  CHECK_FALSE(view.load());
+  REQUIRE(monitor->add_node(counting_node("high", high)));
+  monitor->sample();
+  CHECK_FALSE(view.load());  // of the node that is gone
+  CHECK(monitor->view("high")->load());
+  CHECK(other.load());
+  monitor.reset();
+  CHECK_FALSE(other.load());
+}
+
+TEST_CASE("a subscriber that subscribes others hears a sample once") {
+  boost::asio::io_context context;
+  Monitor monitor(context.get_executor());
+  REQUIRE(monitor.add_node({"high", 1.0_cpu, 0_B, {}, {}}));
+  std::vector<Subscription> subscriptions;
+  int heard = 0;
+  Monitor::Callback multiply = [&](const Sample&) {
+    ++heard;
+    subscriptions.push_back(monitor.subscribe(multiply));
+  };
+  subscriptions.push_back(monitor.subscribe(multiply));
+  monitor.sample();
+  CHECK(heard == 1);
+  monitor.sample();
+  CHECK(heard == 3);
+}
+
+TEST_CASE("a callback's own round does not change the sample that the others hear") {
+  boost::asio::io_context context;
+  Monitor monitor(context.get_executor());
+  std::atomic<std::uint64_t> requests{0};
+  REQUIRE(monitor.add_node(counting_node("high", requests)));
+  bool nested = false;
+  const auto first = monitor.subscribe([&](const Sample& sample) {
+    if (std::exchange(nested, true)) return;
+    const auto before = sample.requests_done;
+    monitor.sample();
+    CHECK(sample.requests_done == before);
+  });
+  std::vector<std::uint64_t> heard;
+  const auto second = monitor.subscribe([&](const Sample& sample) { heard.push_back(sample.requests_done); });
+  monitor.sample();
+  CHECK(heard == std::vector<std::uint64_t>{2, 1});
+}
+
+TEST_CASE("the slow tier is read at its own interval") {
+  Running running(1);
+  Monitor monitor(running.executor());
+  std::atomic<int> fast{0}, slow{0};
+  NodeSource source{"high", 1.0_cpu, 0_B, {}, {}};
+  source.read_usage = [&]() -> Result<cgroup::Usage> {
+    ++fast;
+    return cgroup::Usage{};
+  };
+  source.read_details = [&]() -> Result<cgroup::UsageDetails> {
+    ++slow;
+    return cgroup::UsageDetails{};
+  };
+  REQUIRE(monitor.add_node(std::move(source)));
+  REQUIRE(monitor.start(10ms, 50ms));
+  while (fast < 40) std::this_thread::sleep_for(1ms);
+  monitor.stop();
+  CHECK(slow > 1);
+  CHECK(slow <= fast / 4 + 2);  // a late round may bring the slow tier nearer, by less than a round
+  const auto history = monitor.history("high");
+  const auto distinct = [&] {
+    std::size_t count = 1;
+    for (std::size_t i = 1; i < history.size(); ++i) count += history[i].slow_time != history[i - 1].slow_time ? 1 : 0;
+    return count;
+  }();
+  CHECK(distinct > 1);
+  CHECK(distinct < history.size());
 }
 
 TEST_CASE("subscribers hear every sample until they leave") {
@@ -221,6 +346,9 @@ TEST_CASE("all methods may be called at once") {
         (void)monitor.latest();
         (void)monitor.history("high");
         (void)monitor.snapshot("high");
+        if (const auto view = monitor.view(i % 2 == 0 ? "high" : name)) (void)view->load();
+        (void)monitor.add_figure(name, {"figure", []() -> Result<double> { return 1.0; }, Tier::fast});
+        (void)monitor.remove_figure(name, "figure");
         (void)monitor.set_limits("high", 1.0_cpu, 0_B);
         if (i % 50 == id) (void)monitor.start(10ms);
         monitor.remove_node(name);

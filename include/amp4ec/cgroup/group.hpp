@@ -33,7 +33,8 @@ namespace amp4ec::cgroup {
 /// accounting and killing. Attach to the lowest groups only: v2 refuses processes beside limited groups.
 /// In a forked child the object is inert: only the process that made the group removes it.
 ///
-/// Thread-safety: `attach`, `read` and `processes` may run at once from several threads; all else needs exclusion.
+/// Thread-safety: `attach`, `read`, `read_details` and `processes` may run at once from several threads; all else needs
+/// exclusion.
 class Group {
  public:
   static constexpr std::chrono::milliseconds default_timeout{5000};
@@ -130,11 +131,18 @@ class Group {
     return {};
   }
 
-  /// What the group has used; about 16 us of CPU, most of it for memory.stat, and no allocation. @error CgroupFailed
-  /// when the group has been removed.
+  /// What the group has used; about 5 us of CPU and no allocation. @error CgroupFailed when the group has been
+  /// removed.
   [[nodiscard]] Result<Usage> read() const {
     if (trees_.empty()) return removed();
     return counters_.read();
+  }
+
+  /// What costs more to tell; 10 to 20 us of CPU and no allocation. @error CgroupFailed when the group has been
+  /// removed.
+  [[nodiscard]] Result<UsageDetails> read_details() const {
+    if (trees_.empty()) return removed();
+    return counters_.read_details();
   }
 
   /// Kills, waits, then removes the group and the groups below it. Without effect on a group that is removed already.

@@ -3,6 +3,7 @@
 
 #include <amp4ec/cgroup/detail/file.hpp>
 #include <amp4ec/cgroup/kernel_files.hpp>
+#include <amp4ec/cgroup/proc_files.hpp>
 #include <amp4ec/core/error.hpp>
 
 #include <optional>

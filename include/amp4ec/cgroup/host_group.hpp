@@ -7,6 +7,7 @@
 #include <amp4ec/cgroup/hierarchy.hpp>
 #include <amp4ec/cgroup/kernel_files.hpp>
 #include <amp4ec/cgroup/native_backend.hpp>
+#include <amp4ec/cgroup/proc_files.hpp>
 #include <amp4ec/core/error.hpp>
 
 #include <fmt/format.h>

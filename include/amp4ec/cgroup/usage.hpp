@@ -8,14 +8,14 @@
 
 namespace amp4ec::cgroup {
 
-/// What a group has used, the groups below it included unless said otherwise. A field is 0 where the hierarchy lacks
-/// the controller that counts it.
+/// What a group has used, the groups below it included unless said otherwise: the fast tier, cheap enough to read every
+/// 10 ms. A field is 0 where the hierarchy lacks the controller that counts it.
 struct Usage {
   std::chrono::microseconds cpu_time{};        ///< Since the group was created.
   std::chrono::microseconds throttled_time{};  ///< Held back by this group's own quota; summed over the CPUs.
   std::uint64_t nr_throttled = 0;              ///< Periods in which this group's own quota ran out.
-  Bytes memory;                                ///< Working set: current use minus inactive file cache.
-  Bytes memory_peak;                           ///< Highest use, file cache included. Before Linux 5.19, v2 has none: 0.
+  Bytes memory{};                              ///< Current use, file cache included; see `working_set`.
+  Bytes memory_peak{};                         ///< Highest use, file cache included. Before Linux 5.19, v2 has none: 0.
 
   /// Processes that the kernel killed for memory. v2 counts the groups below; v1 counts only the processes of this very
   /// group, so on v1 read the worker's group, not the node's, to learn why a worker died.
@@ -29,14 +29,21 @@ struct Pressure {
   std::chrono::microseconds full{};  ///< All tasks that could have run waited.
 };
 
-/// What costs the kernel more to tell than `Usage`, the groups below included.
+/// What costs the kernel more to tell than `Usage`, the groups below included: the slow tier. A field is 0 where the
+/// hierarchy lacks what counts it; pressure is told by v2 trees, on a hybrid machine too.
 struct UsageDetails {
-  Bytes inactive_file;                  ///< File cache that the kernel drops before anything else.
+  Bytes inactive_file{};                ///< File cache that the kernel drops before anything else.
   std::uint64_t page_faults = 0;        ///< Since the group was created, major ones included.
   std::uint64_t major_page_faults = 0;  ///< Those that had to wait for a disk.
-  Pressure cpu;
-  Pressure memory;
-  Pressure io;
+  Pressure cpu{};
+  Pressure memory{};
+  Pressure io{};
 };
+
+/// The memory that the group cannot give back at once: current use minus inactive file cache. The two readings may be
+/// of different moments, so the difference is bounded below by 0.
+constexpr Bytes working_set(const Usage& usage, const UsageDetails& details) noexcept {
+  return Bytes{usage.memory > details.inactive_file ? usage.memory.count - details.inactive_file.count : 0};
+}
 
 }  // namespace amp4ec::cgroup

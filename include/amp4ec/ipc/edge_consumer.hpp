@@ -4,6 +4,7 @@
 #include <amp4ec/ipc/edge.hpp>
 #include <amp4ec/ipc/event_fd.hpp>
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -86,6 +87,12 @@ class EdgeConsumer {
   [[nodiscard]] bool pending() const noexcept {
     return violation_ != nullptr || received_ != published_ ||
            received_ != state_->memory.published().load(std::memory_order_acquire);
+  }
+
+  /// How many messages wait, at most as many as the edge has slots. Cheap.
+  [[nodiscard]] std::uint64_t waiting() const noexcept {
+    const std::uint64_t published = state_->memory.published().load(std::memory_order_acquire);
+    return std::min<std::uint64_t>(published - received_, state_->memory.layout().slots);
   }
 
  private:

@@ -3,7 +3,10 @@
 
 #include <amp4ec/ipc/clock.hpp>
 #include <amp4ec/ipc/memory_file.hpp>
+#include <amp4ec/ipc/service_histogram.hpp>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -29,10 +32,13 @@ struct WorkerStats {
   std::uint64_t current_request = 0;  ///< Id of the request in execution; meaningful while busy.
   std::uint64_t heartbeat_ns = 0;     ///< `monotonic_ns()` of the last sign of life.
   std::uint64_t queued = 0;           ///< Messages that wait in front of the worker.
+  std::uint64_t received_bytes = 0;   ///< Of the messages taken from rings.
+  std::uint64_t sent_bytes = 0;       ///< Of the messages written into rings.
 };
 
 /// A worker's counters in shared memory: the worker writes, the host reads, neither ever waits. One writer at a time,
-/// any number of readers. A new incarnation of a worker gets new counters.
+/// any number of readers. A new incarnation of a worker gets new counters. The reader trusts nothing here: any figure
+/// may be anything, and may fall.
 class WorkerCounters {
  public:
   /// The host's side. @error SystemCall.
@@ -59,6 +65,9 @@ class WorkerCounters {
   void set_queued(std::uint64_t messages) { set(&Words::queued, messages); }
   void beat() { set(&Words::heartbeat_ns, monotonic_ns()); }
 
+  void add_received(Bytes message) { add(&Words::received_bytes, message.count); }
+  void add_sent(Bytes message) { add(&Words::sent_bytes, message.count); }
+
   /// A request's execution starts; its message took `hop` to arrive.
   void begin(std::uint64_t request_id, std::chrono::nanoseconds hop) {
     add(&Words::hop_ns, static_cast<std::uint64_t>(hop.count()));
@@ -68,6 +77,8 @@ class WorkerCounters {
   /// It ended after `service`.
   void complete(std::chrono::nanoseconds service, bool succeeded) {
     add(&Words::busy_ns, static_cast<std::uint64_t>(service.count()));
+    auto& bucket = words_->service_times[ServiceHistogram::bucket_of(service)];
+    set(bucket, get(bucket) + 1);
     if (!succeeded) add(&Words::errors, 1);
     add(&Words::requests, 1);
     set_phase(WorkerPhase::ready);
@@ -84,6 +95,8 @@ class WorkerCounters {
     stats.current_request = get(&Words::current_request);
     stats.heartbeat_ns = get(&Words::heartbeat_ns);
     stats.queued = get(&Words::queued);
+    stats.received_bytes = get(&Words::received_bytes);
+    stats.sent_bytes = get(&Words::sent_bytes);
     const std::uint64_t phase = get(&Words::phase);
     if (phase > static_cast<std::uint64_t>(WorkerPhase::stopping)) {
       return Error{Errc::ProtocolViolation, fmt::format("a worker's counters claim phase {}", phase)};
@@ -92,14 +105,22 @@ class WorkerCounters {
     return stats;
   }
 
+  /// How long the completed requests took; to be read after `snapshot`, whose requests are then all in here.
+  [[nodiscard]] ServiceHistogram service_times() const noexcept {
+    ServiceHistogram times;
+    for (std::size_t i = 0; i < ServiceHistogram::buckets; ++i) times.counts[i] = get(words_->service_times[i]);
+    return times;
+  }
+
   /// To be sent to the worker.
   [[nodiscard]] int fd() const noexcept { return file_.fd(); }
 
  private:
   struct alignas(64) Words {
     std::uint64_t phase, requests, errors, busy_ns, hop_ns, current_request, heartbeat_ns, queued;
+    std::uint64_t received_bytes, sent_bytes;
+    std::array<std::uint64_t, ServiceHistogram::buckets> service_times;
   };
-  static_assert(sizeof(Words) == 64);
   using Field = std::uint64_t Words::*;
   static_assert(std::atomic_ref<std::uint64_t>::is_always_lock_free);
 
@@ -115,13 +136,15 @@ class WorkerCounters {
   }
 
   // One writer: a load and a store are enough, and cheaper than a locked addition.
-  void set(Field field, std::uint64_t value) {
-    std::atomic_ref(words_->*field).store(value, std::memory_order_release);
+  static void set(std::uint64_t& word, std::uint64_t value) noexcept {
+    std::atomic_ref(word).store(value, std::memory_order_release);
   }
+  [[nodiscard]] static std::uint64_t get(std::uint64_t& word) noexcept {
+    return std::atomic_ref(word).load(std::memory_order_acquire);
+  }
+  void set(Field field, std::uint64_t value) { set(words_->*field, value); }
   void add(Field field, std::uint64_t amount) { set(field, get(field) + amount); }
-  [[nodiscard]] std::uint64_t get(Field field) const {
-    return std::atomic_ref(words_->*field).load(std::memory_order_acquire);
-  }
+  [[nodiscard]] std::uint64_t get(Field field) const { return get(words_->*field); }
 
   MemoryFile file_;
   Mapping<std::byte> mapping_;

@@ -93,6 +93,9 @@ class PlayedKernel : public NativeBackend {
            {"cgroup.type", "domain\n"},
            {"cgroup.controllers", "cpu memory\n"},
            {"cgroup.subtree_control", ""},
+           {"cpu.pressure", "some avg10=0.00 avg60=0.00 avg300=0.00 total=11\n"},
+           {"memory.pressure", "some avg10=0.00 total=12\nfull avg10=0.00 total=2\n"},
+           {"io.pressure", "some avg10=0.00 total=13\nfull avg10=0.00 total=3\n"},
            {"cpu.stat", "usage_usec 2000\nnr_periods 5\nnr_throttled 2\nthrottled_usec 300\n"}});
       if (tree.has(Controller::Cpu)) add({{"cpu.max", "max 100000\n"}});
       if (tree.has(Controller::Memory)) {
@@ -100,7 +103,7 @@ class PlayedKernel : public NativeBackend {
              {"memory.swap.max", "max\n"},
              {"memory.current", "1000000\n"},
              {"memory.peak", "1500000\n"},
-             {"memory.stat", "anon 1\ninactive_file 400000\n"},
+             {"memory.stat", "anon 1\ninactive_file 400000\npgfault 900\npgmajfault 7\n"},
              {"memory.events", "low 0\noom 1\noom_kill 1\n"}});
       }
       return files;
@@ -117,7 +120,8 @@ class PlayedKernel : public NativeBackend {
            {"memory.usage_in_bytes", "1000000\n"},
            {"memory.max_usage_in_bytes", "1500000\n"},
            {"memory.use_hierarchy", "1\n"},
-           {"memory.stat", "cache 1\ninactive_file 7\ntotal_inactive_file 400000\n"},
+           {"memory.stat",
+            "cache 1\ninactive_file 7\ntotal_inactive_file 400000\ntotal_pgfault 900\ntotal_pgmajfault 7\n"},
            {"memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n"}});
     }
     return files;

@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -25,7 +26,8 @@ class CounterFile {
   static Result<CounterFile> open(const std::string& path) {
     CounterFile file;
     file.descriptor_ = Descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!file.descriptor_ && errno != ENOENT) return system_error(errno, "opening " + path);
+    // EOPNOTSUPP: pressure on a machine that was started with psi=0.
+    if (!file.descriptor_ && errno != ENOENT && errno != EOPNOTSUPP) return system_error(errno, "opening " + path);
     return file;
   }
 
@@ -70,6 +72,11 @@ class Counters {
       wanted.push_back({&memory_stat_, files::memory_stat});
       wanted.push_back({&oom_, v2 ? files::memory_events : files::memory_oom_control});
     }
+    if (v2) {
+      wanted.push_back({&cpu_pressure_, files::cpu_pressure});
+      wanted.push_back({&memory_pressure_, files::memory_pressure});
+      wanted.push_back({&io_pressure_, files::io_pressure});
+    }
     for (const auto& [file, name] : wanted) {
       if (auto kept = keep(*file, name); !kept) return kept;
     }
@@ -87,8 +94,6 @@ class Counters {
     if (!memory) return memory.error();
     const auto peak = memory_peak_.parse(parse_number_file);
     if (!peak) return peak.error();
-    const auto inactive = memory_stat_.parse(parse_inactive_file);
-    if (!inactive) return inactive.error();
     const auto oom_kills = oom_.parse(parse_oom_kills);
     if (!oom_kills) return oom_kills.error();
 
@@ -100,16 +105,33 @@ class Counters {
     usage.cpu_time = microseconds(*usage_ns / 1000 + v2->usage_us);
     usage.throttled_time = microseconds(v1->throttled_us + v2->throttled_us);
     usage.nr_throttled = v1->nr_throttled + v2->nr_throttled;
-    // The two files are read one after the other, so the difference may be negative for a moment.
-    usage.memory = Bytes{*memory > *inactive ? *memory - *inactive : 0};
+    usage.memory = Bytes{*memory};
     usage.memory_peak = Bytes{*peak};
     usage.oom_kills = *oom_kills;
     return usage;
   }
 
+  [[nodiscard]] Result<UsageDetails> read_details() const {
+    const auto memory_stat = memory_stat_.parse(parse_memory_stat);
+    if (!memory_stat) return memory_stat.error();
+    const auto cpu = cpu_pressure_.parse(parse_pressure);
+    if (!cpu) return cpu.error();
+    const auto memory = memory_pressure_.parse(parse_pressure);
+    if (!memory) return memory.error();
+    const auto io = io_pressure_.parse(parse_pressure);
+    if (!io) return io.error();
+    return UsageDetails{Bytes{memory_stat->inactive_file},
+                        memory_stat->page_faults,
+                        memory_stat->major_page_faults,
+                        *cpu,
+                        *memory,
+                        *io};
+  }
+
  private:
   CounterFile cpu_stat_v1_, cpu_stat_v2_, cpu_usage_;
   CounterFile memory_, memory_peak_, memory_stat_, oom_;
+  CounterFile cpu_pressure_, memory_pressure_, io_pressure_;
 };
 
 }  // namespace amp4ec::cgroup::detail

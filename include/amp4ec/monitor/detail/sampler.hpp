@@ -1,43 +1,62 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <amp4ec/monitor/detail/group_meter.hpp>
+#include <amp4ec/monitor/detail/worker_meter.hpp>
 #include <amp4ec/monitor/node_source.hpp>
 #include <amp4ec/monitor/sample.hpp>
 
 #include <algorithm>
-#include <chrono>
 #include <cstddef>
-#include <cstdint>
-#include <deque>
+#include <functional>
+#include <memory>
 #include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 namespace amp4ec::detail {
 
-/// Turns the growing sums of one node into samples.
+/// Reads the sources of one node and makes its samples. Calls exclude one another, but a reader may call all methods
+/// other than `begin` and `next`.
 class Sampler {
  public:
-  using Clock = std::chrono::steady_clock;
+  using Clock = MonitorClock;
 
-  Sampler(NodeSource source, std::size_t window) : source_(std::move(source)), window_(window) {}
+  /// The source's figures are added by `add_figure`.
+  explicit Sampler(NodeSource source) : source_(std::move(source)) { source_.figures.clear(); }
+
+  [[nodiscard]] const std::string& node() const noexcept { return source_.node; }
 
   /// Reads where the sums stand, so that the first sample already has an interval.
   void begin(Clock::time_point now) {
-    (void)next(now);
-    requests_done_ = 0;
-    mean_service_us_ = 0;
+    NodeFigures unused;
+    if (const auto reading = read(source_.read_workers)) workers_.begin(*reading);
+    if (const auto times = read(source_.read_service_times)) workers_.begin_times(*times, now);
+    read_slow_tier(now);
+    read_group(now, unused);
   }
 
-  /// Reads everything once. Calls of `begin` and `next` exclude one another.
-  Sample next(Clock::time_point now) {
-    Sample sample;
+  /// Reads the fast tier, and the slow one when it was last read `slow_after` ago or longer. Allocates nothing where
+  /// `sample` was of this node already, unless a reader does.
+  void next(Clock::time_point now, Clock::duration slow_after, Sample& sample) {
+    const bool slow = now - slow_.slow_time >= slow_after;
+    if (slow) read_slow_tier(now);
+    NodeFigures figures = slow_;
+    figures.time = now;
+    figures.cpu_quota = source_.cpu_quota;
+    figures.memory_limit = source_.memory_limit;
+    read_group(now, figures);
+    if (source_.read_workers) read_workers();
+    workers_.write(figures);
+    static_cast<NodeFigures&>(sample) = figures;
     sample.node = source_.node;
-    sample.time = now;
-    sample.cpu_quota = source_.cpu_quota;
-    sample.memory_limit = source_.memory_limit;
-    if (source_.read_usage) add_usage(sample, now);
-    if (source_.read_workers) add_workers(sample);
-    return sample;
+    read_figures(slow);
+    sample.user.resize(figures_.size());
+    for (std::size_t i = 0; i < figures_.size(); ++i) {
+      sample.user[i].name = figures_[i]->source.name;
+      sample.user[i].value = figures_[i]->value;
+    }
   }
 
   void set_limits(Cpus quota, Bytes memory) {
@@ -45,62 +64,86 @@ class Sampler {
     source_.memory_limit = memory;
   }
 
-  void keep(const Sample& sample) {
-    history_.push_back(sample);
-    if (history_.size() > window_) history_.pop_front();
+  /// False when the name is empty or taken.
+  bool add_figure(FigureSource figure) {
+    if (figure.name.empty() || find_figure(figure.name) != figures_.end()) return false;
+    figures_.push_back(std::make_shared<Figure>(Figure{std::move(figure), {}}));
+    return true;
   }
-  [[nodiscard]] const std::deque<Sample>& history() const noexcept { return history_; }
+  /// Returns what is left of the figure, if it was there: destroying it runs the user's code.
+  std::shared_ptr<const void> remove_figure(const std::string& name) {
+    const auto found = find_figure(name);
+    if (found == figures_.end()) return nullptr;
+    auto removed = std::move(*found);
+    figures_.erase(found);
+    return removed;
+  }
 
  private:
-  void add_usage(Sample& sample, Clock::time_point now) {
-    const auto reading = source_.read_usage();
-    if (!reading) return;  // the next sample's interval then reaches back to the last reading that succeeded
-    sample.resources_known = true;
-    sample.memory = reading->memory;
-    sample.memory_peak = reading->memory_peak;
-    sample.oom_kills = reading->oom_kills;
-    if (usage_) {
-      const std::chrono::duration<double> interval = now - usage_time_;
-      if (interval.count() > 0) {
-        const std::chrono::duration<double> used = reading->cpu_time - usage_->cpu_time;
-        const std::chrono::duration<double> throttled = reading->throttled_time - usage_->throttled_time;
-        sample.cpu_used = Cpus{std::max(0.0, used / interval)};
-        // The kernel adds up the CPUs that it holds back, so the sum may exceed the interval.
-        sample.throttled = std::clamp(throttled / interval, 0.0, 1.0);
-      }
-    }
-    usage_ = *reading;
-    usage_time_ = now;
+  struct Figure {
+    FigureSource source;
+    std::optional<double> value;
+    bool tried = false;
+  };
+  using Figures = std::vector<std::shared_ptr<Figure>>;
+
+  Figures::iterator find_figure(const std::string& name) {
+    return std::ranges::find_if(figures_, [&](const auto& figure) { return figure->source.name == name; });
   }
 
-  void add_workers(Sample& sample) {
-    const auto reading = source_.read_workers();
-    if (reading) {
-      sample.alive = reading->alive;
-      sample.queue_depth = reading->queue_depth;
-      // A replaced worker starts at zero again; what its predecessor did stays counted.
-      const bool restarted = reading->requests_done < workers_.requests_done || reading->busy < workers_.busy;
-      const WorkerReading before = restarted ? WorkerReading{} : workers_;
-      const auto done = reading->requests_done - before.requests_done;
-      if (done > 0) {
-        const std::chrono::duration<double, std::micro> busy = reading->busy - before.busy;
-        mean_service_us_ = busy.count() / static_cast<double>(done);
-      }
-      requests_done_ += done;
-      workers_ = *reading;
+  /// Nothing where there is no reader or where it fails.
+  template <class T>
+  static std::optional<T> read(const std::function<Result<T>()>& reader) {
+    if (!reader) return std::nullopt;
+    try {
+      if (auto reading = reader()) return std::move(*reading);
+    } catch (...) {
+      // As `NodeSource` says: a failed reading.
     }
-    sample.requests_done = requests_done_;
-    sample.mean_service_us = mean_service_us_;
+    return std::nullopt;
+  }
+
+  void read_slow_tier(Clock::time_point now) {
+    slow_ = {};
+    slow_.slow_time = now;
+    if (const auto details = read(source_.read_details)) group_.add_details(*details, now, slow_);
+    if (const auto times = read(source_.read_service_times)) workers_.add_times(*times, now);
+    if (const auto traffic = read(source_.read_network)) {
+      if (!network_at_start_) network_at_start_ = traffic;
+      const auto& start = *network_at_start_;
+      slow_.network_known = true;
+      slow_.network = {Bytes{growth(traffic->received.count, start.received.count)},
+                       Bytes{growth(traffic->sent.count, start.sent.count)},
+                       growth(traffic->packets_received, start.packets_received),
+                       growth(traffic->packets_sent, start.packets_sent)};
+    }
+  }
+
+  void read_group(Clock::time_point now, NodeFigures& figures) {
+    if (const auto usage = read(source_.read_usage)) group_.add_usage(*usage, now, figures);
+  }
+
+  void read_workers() {
+    const auto reading = read(source_.read_workers);
+    reading ? workers_.add(*reading, source_.stall_after) : workers_.add_failure();
+  }
+
+  void read_figures(bool slow) {
+    // By index, and with a hold on the figure: its reader may add and remove figures.
+    for (std::size_t i = 0; i < figures_.size(); ++i) {
+      const auto figure = figures_[i];
+      if (figure->source.tier == Tier::slow && !slow && figure->tried) continue;
+      figure->tried = true;
+      figure->value = read(figure->source.read);
+    }
   }
 
   NodeSource source_;
-  std::size_t window_;
-  std::deque<Sample> history_;
-  std::optional<cgroup::Usage> usage_;
-  Clock::time_point usage_time_;
-  WorkerReading workers_;
-  std::uint64_t requests_done_ = 0;
-  double mean_service_us_ = 0;
+  Figures figures_;
+  GroupMeter group_;
+  WorkerMeter workers_;
+  std::optional<NetworkTraffic> network_at_start_;
+  NodeFigures slow_;  ///< Only the slow tier's fields are set.
 };
 
 }  // namespace amp4ec::detail

@@ -32,14 +32,15 @@ Result<EventFile> EventFile::create(const std::filesystem::path& path) {
   }
   EventFile file(std::move(fd), path);
   file.buffer_.reserve(buffer_size);
-  file.buffer_ = "[";
+  file.buffer_.push_back('[');
   return file;
 }
 
 Result<void> EventFile::add(std::string_view text, std::uint64_t events) {
   if (failed_) dropped_ += events;
   if (failed_ || !fd_) return {};
-  buffer_ += size_ == 0 && buffer_ == "[" ? "\n" : ",\n";
+  const bool is_first = size_ == 0 && buffer_.size() == 1;
+  buffer_.append(is_first ? "\n" : ",\n");
   buffer_ += text;
   buffered_ += events;
   if (buffer_.size() < buffer_size && Clock::now() - last_write_ < longest_wait) return {};

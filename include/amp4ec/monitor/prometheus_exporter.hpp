@@ -16,7 +16,7 @@ class PrometheusEndpoint {
  public:
   PrometheusEndpoint(PrometheusEndpoint&& other) noexcept;
   PrometheusEndpoint& operator=(PrometheusEndpoint&& other) noexcept;
-  ~PrometheusEndpoint();  ///< Waits for an answer under way.
+  ~PrometheusEndpoint();  ///< Waits for its threads, up to about 2 s.
 
   /// Where it listens; the one that the kernel chose, if any was asked for.
   [[nodiscard]] std::uint16_t port() const noexcept;

@@ -41,8 +41,11 @@ inline std::map<std::string, double> read_exposition(const std::string& text) {
       continue;
     }
     REQUIRE(std::regex_match(line, part, sample));
-    REQUIRE(part[1] == family);
     REQUIRE(types.contains(family));
+    const std::string& type = types.at(family);
+    const bool is_compound = type == "summary" || type == "histogram";
+    const std::string suffix = part[1].str().starts_with(family) ? part[1].str().substr(family.size()) : "none";
+    REQUIRE((suffix.empty() || (is_compound && (suffix == "_sum" || suffix == "_count" || suffix == "_bucket"))));
     std::size_t read = 0;
     const std::string number = part[3];
     const double value = std::stod(number, &read);

@@ -35,20 +35,19 @@ struct WorkerStats {
 /// any number of readers. A new incarnation of a worker gets new counters.
 class WorkerCounters {
  public:
+  static constexpr const char* file_name = "amp4ec-counters";  ///< As /proc shows it.
+
   /// The host's side. @error SystemCall.
   static Result<WorkerCounters> create() {
-    auto file = MemoryFile::create("amp4ec-counters", Bytes{sizeof(Words)});
+    auto file = MemoryFile::create(file_name, Bytes{sizeof(Words)});
     if (!file) return file.error();
     return over(std::move(*file));
   }
 
   /// The worker's side, from the host's `fd()`. @error ProtocolViolation, SystemCall.
   static Result<WorkerCounters> attach(UniqueFd fd) {
-    auto file = MemoryFile::adopt(std::move(fd));
+    auto file = adopt(std::move(fd));
     if (!file) return file.error();
-    if (file->size().count != sizeof(Words)) {
-      return Error{Errc::ProtocolViolation, fmt::format("{} bytes are not a worker's counters", file->size().count)};
-    }
     return over(std::move(*file));
   }
 
@@ -75,27 +74,13 @@ class WorkerCounters {
 
   /// Each figure is whole; together they may be of slightly different moments. `requests` is read first and written
   /// after the sums, so a mean over it never lacks time. @error ProtocolViolation when the phase is none of ours.
-  [[nodiscard]] Result<WorkerStats> snapshot() const {
-    WorkerStats stats;
-    stats.requests = get(&Words::requests);
-    stats.errors = get(&Words::errors);
-    stats.busy_ns = get(&Words::busy_ns);
-    stats.hop_ns = get(&Words::hop_ns);
-    stats.current_request = get(&Words::current_request);
-    stats.heartbeat_ns = get(&Words::heartbeat_ns);
-    stats.queued = get(&Words::queued);
-    const std::uint64_t phase = get(&Words::phase);
-    if (phase > static_cast<std::uint64_t>(WorkerPhase::stopping)) {
-      return Error{Errc::ProtocolViolation, fmt::format("a worker's counters claim phase {}", phase)};
-    }
-    stats.phase = static_cast<WorkerPhase>(phase);
-    return stats;
-  }
+  [[nodiscard]] Result<WorkerStats> snapshot() const { return read(*words_); }
 
   /// To be sent to the worker.
   [[nodiscard]] int fd() const noexcept { return file_.fd(); }
 
  private:
+  friend class WorkerCountersView;
   struct alignas(64) Words {
     std::uint64_t phase, requests, errors, busy_ns, hop_ns, current_request, heartbeat_ns, queued;
   };
@@ -108,6 +93,14 @@ class WorkerCounters {
         mapping_(std::move(mapping)),
         words_(reinterpret_cast<Words*>(mapping_.bytes().data())) {}
 
+  static Result<MemoryFile> adopt(UniqueFd fd) {
+    auto file = MemoryFile::adopt(std::move(fd));
+    if (file && file->size().count != sizeof(Words)) {
+      return Error{Errc::ProtocolViolation, fmt::format("{} bytes are not a worker's counters", file->size().count)};
+    }
+    return file;
+  }
+
   static Result<WorkerCounters> over(MemoryFile file) {
     auto mapping = file.map(MemoryFile::Prefault::yes);
     if (!mapping) return mapping.error();
@@ -119,13 +112,55 @@ class WorkerCounters {
     std::atomic_ref(words_->*field).store(value, std::memory_order_release);
   }
   void add(Field field, std::uint64_t amount) { set(field, get(field) + amount); }
-  [[nodiscard]] std::uint64_t get(Field field) const {
-    return std::atomic_ref(words_->*field).load(std::memory_order_acquire);
+  [[nodiscard]] std::uint64_t get(Field field) const { return get(*words_, field); }
+
+  static std::uint64_t get(Words& words, Field field) {
+    return std::atomic_ref(words.*field).load(std::memory_order_acquire);
+  }
+  static Result<WorkerStats> read(Words& words) {
+    WorkerStats stats;
+    stats.requests = get(words, &Words::requests);
+    stats.errors = get(words, &Words::errors);
+    stats.busy_ns = get(words, &Words::busy_ns);
+    stats.hop_ns = get(words, &Words::hop_ns);
+    stats.current_request = get(words, &Words::current_request);
+    stats.heartbeat_ns = get(words, &Words::heartbeat_ns);
+    stats.queued = get(words, &Words::queued);
+    const std::uint64_t phase = get(words, &Words::phase);
+    if (phase > static_cast<std::uint64_t>(WorkerPhase::stopping)) {
+      return Error{Errc::ProtocolViolation, fmt::format("a worker's counters claim phase {}", phase)};
+    }
+    stats.phase = static_cast<WorkerPhase>(phase);
+    return stats;
   }
 
   MemoryFile file_;
   Mapping<std::byte> mapping_;
   Words* words_;
+};
+
+/// An onlooker's side of a worker's counters: it can change nothing, its mapping is read-only. Any number at once.
+class WorkerCountersView {
+ public:
+  /// From a descriptor of the counters that may be open for reading only. @error ProtocolViolation, SystemCall.
+  static Result<WorkerCountersView> open(UniqueFd fd) {
+    auto file = WorkerCounters::adopt(std::move(fd));
+    if (!file) return file.error();
+    auto mapping = file->map_read_only();
+    if (!mapping) return mapping.error();
+    return WorkerCountersView(std::move(*mapping));
+  }
+
+  /// As `WorkerCounters::snapshot`.
+  [[nodiscard]] Result<WorkerStats> snapshot() const {
+    // C++20 has no atomic_ref of a const object; lock-free loads write nothing.
+    auto* words = const_cast<std::byte*>(mapping_.bytes().data());
+    return WorkerCounters::read(*reinterpret_cast<WorkerCounters::Words*>(words));
+  }
+
+ private:
+  explicit WorkerCountersView(Mapping<const std::byte> mapping) noexcept : mapping_(std::move(mapping)) {}
+  Mapping<const std::byte> mapping_;
 };
 
 }  // namespace amp4ec::ipc

@@ -194,6 +194,8 @@ TEST_CASE("a worker's counters are read through its process") {
   REQUIRE(nodes[0].workers.size() == 1);
   const auto& worker = nodes[0].workers[0];
   CHECK(worker.pid == holder.pid());
+  CHECK(worker.requests_per_second > 0);
+  CHECK(nodes[0].requests_per_second > 0);
   REQUIRE(worker.stats);
   CHECK(worker.stats->requests == 4);
   CHECK(worker.stats->errors == 1);
@@ -218,6 +220,7 @@ TEST_CASE("a worker's counters are read through its process") {
   CHECK(nodes[0].workers.empty());
   CHECK_FALSE(nodes[0].sample.alive);
   CHECK(nodes[0].sample.requests_done == 4);
+  CHECK(nodes[0].requests_per_second == 0);
 }
 
 TEST_CASE("a machine without groups has no nodes") {

@@ -58,7 +58,7 @@ std::string fit_to_window(std::string_view text, std::size_t columns, std::size_
     const auto line = text.substr(0, end);
     fitting += line.substr(0, columns);
     if (line.size() < columns) fitting += clear_line_right;  // behind the last column it would wipe that one
-    fitting += "\r\n";
+    fitting += '\n';
     text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
   }
   return fitting;

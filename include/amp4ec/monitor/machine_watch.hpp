@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -62,6 +63,9 @@ class MachineWatch {
   void look() {
     for (const auto& [path, node] : nodes_) refresh(path, node);
     monitor_->sample();
+    for (auto& [path, rate] : rates_) {
+      if (const auto sample = monitor_->snapshot(path)) rate.update(*sample);
+    }
     auto found = detail::ForeignGroupScan(hierarchy_).run();
     std::erase_if(nodes_, [&](const auto& entry) {
       if (found.contains(entry.first)) return false;
@@ -122,6 +126,20 @@ class MachineWatch {
       return sum;
     }
   };
+  /// Requests over the last interval.
+  struct Rate {
+    std::chrono::steady_clock::time_point since = std::chrono::steady_clock::now();
+    std::uint64_t done = 0;
+    double per_second = 0;
+
+    void update(const Sample& sample) {
+      const std::chrono::duration<double> interval = sample.time - since;
+      if (interval.count() <= 0) return;
+      per_second = static_cast<double>(sample.requests_done - std::min(done, sample.requests_done)) / interval.count();
+      since = sample.time;
+      done = sample.requests_done;
+    }
+  };
   struct Node {
     detail::ForeignNode group;
     std::shared_ptr<Crew> crew = std::make_shared<Crew>();
@@ -148,7 +166,7 @@ class MachineWatch {
     Crew& crew = *node.crew;
     std::erase_if(crew.workers, [&](const auto& entry) {
       if (node.group.workers.contains(entry.first)) return false;
-      monitor_->remove_node(path + "/" + entry.first);
+      remove_source(path + "/" + entry.first);
       entry.second->pid = 0;
       entry.second->add_to(crew.gone);
       return true;
@@ -171,8 +189,8 @@ class MachineWatch {
   }
 
   void forget(const std::string& path, const Node& node) {
-    for (const auto& [name, worker] : node.crew->workers) monitor_->remove_node(path + "/" + name);
-    monitor_->remove_node(path);
+    for (const auto& [name, worker] : node.crew->workers) remove_source(path + "/" + name);
+    remove_source(path);
   }
 
   void add_source(const std::string& path, const std::vector<cgroup::Tree>& trees,
@@ -183,28 +201,29 @@ class MachineWatch {
     source.node = path;
     source.read_usage = [counters] { return counters->read(); };
     source.read_workers = std::move(read_workers);
-    (void)monitor_->add_node(std::move(source));
+    if (monitor_->add_node(std::move(source))) rates_.emplace(path, Rate{});
+  }
+
+  void remove_source(const std::string& path) {
+    monitor_->remove_node(path);
+    rates_.erase(path);
   }
 
   /// False until there is a sample.
   [[nodiscard]] bool read_sample(const std::string& path, const std::string& name, Sample& sample, double& rate) const {
-    const auto history = monitor_->history(path);
-    if (history.empty()) return false;
-    sample = history.back();
+    auto last = monitor_->snapshot(path);
+    if (!last) return false;
+    sample = std::move(*last);
     sample.node = name;
-    if (history.size() > 1) {
-      const auto& before = history[history.size() - 2];
-      const std::chrono::duration<double> interval = sample.time - before.time;
-      const auto done = sample.requests_done - std::min(sample.requests_done, before.requests_done);
-      if (interval.count() > 0) rate = static_cast<double>(done) / interval.count();
-    }
+    rate = rates_.at(path).per_second;
     return true;
   }
 
   cgroup::Hierarchy hierarchy_;
   std::map<std::string, Node> nodes_;  ///< By path.
+  std::map<std::string, Rate> rates_;  ///< Of nodes and workers, by path.
   std::unique_ptr<boost::asio::io_context> context_ = std::make_unique<boost::asio::io_context>();
-  std::unique_ptr<Monitor> monitor_ = std::make_unique<Monitor>(context_->get_executor(), 2);
+  std::unique_ptr<Monitor> monitor_ = std::make_unique<Monitor>(context_->get_executor(), 1);
 };
 
 }  // namespace amp4ec

@@ -34,3 +34,17 @@ if(NOT "${AMP4EC_WITH_LIBCGROUP}" STREQUAL "OFF" AND NOT TARGET amp4ec::libcgrou
                         "or set AMP4EC_WITH_LIBCGROUP=OFF to work on cgroupfs directly")
   endif()
 endif()
+
+# prometheus-cpp, for exporting metrics: AUTO takes it where it is installed. Never seen by code that uses the library.
+if(NOT "${AMP4EC_WITH_PROMETHEUS}" STREQUAL "OFF" AND NOT TARGET amp4ec::prometheus)
+  set(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL ON)
+  find_package(prometheus-cpp QUIET CONFIG)
+  unset(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL)
+  if(TARGET prometheus-cpp::pull) # the part that serves over HTTP can be left out of it
+    add_library(amp4ec::prometheus INTERFACE IMPORTED GLOBAL)
+    target_link_libraries(amp4ec::prometheus INTERFACE prometheus-cpp::pull prometheus-cpp::core)
+  elseif("${AMP4EC_WITH_PROMETHEUS}" STREQUAL "ON")
+    message(FATAL_ERROR "amp4ec: prometheus-cpp is wanted (AMP4EC_WITH_PROMETHEUS=ON) but not found; install "
+                        "prometheus-cpp-dev, or set AMP4EC_WITH_PROMETHEUS=OFF to do without metrics for Prometheus")
+  endif()
+endif()

@@ -9,8 +9,8 @@
 # shellcheck source-path=SCRIPTDIR source=common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-packages=(libtorch-dev libopenblas0-pthread libcgroup-dev libfmt-dev catch2 libcli11-dev
-  cmake ninja-build g++ ccache pkg-config)
+packages=(libtorch-dev libopenblas0-pthread libcgroup-dev prometheus-cpp-dev libfmt-dev catch2
+  libcli11-dev cmake ninja-build g++ ccache pkg-config)
 case "${1:-}" in
   --help | -h) print_help && exit ;;
   --dev) packages+=(clang-format clang-tidy debootstrap git procps libbenchmark-dev python3-torchvision) ;;

@@ -3,6 +3,8 @@
 
 #include "helpers.hpp"
 
+#include <fcntl.h>
+
 #include <atomic>
 #include <thread>
 
@@ -45,6 +47,23 @@ TEST_CASE("the host reads what the worker counts") {
   const auto times = host.service_times();
   CHECK(times.counts[ServiceHistogram::bucket_of(20ms)] == 1);
   CHECK(times.counts[ServiceHistogram::bucket_of(10ms)] == 1);
+}
+
+TEST_CASE("an onlooker reads counters through a descriptor that cannot write") {
+  auto worker = WorkerCounters::create().value();
+  UniqueFd read_only(::open(fmt::format("/proc/self/fd/{}", worker.fd()).c_str(), O_RDONLY | O_CLOEXEC));
+  REQUIRE(read_only);
+  const auto view = WorkerCountersView::open(std::move(read_only)).value();
+  worker.complete(20ms, false);
+  worker.set_phase(WorkerPhase::stopping);
+  const auto stats = view.snapshot().value();
+  CHECK(stats.requests == 1);
+  CHECK(stats.errors == 1);
+  CHECK(stats.phase == WorkerPhase::stopping);
+
+  const auto other = MemoryFile::create("amp4ec-counters", Bytes{128}).value();
+  CHECK(WorkerCountersView::open(UniqueFd(::dup(other.fd()))).error().code == Errc::ProtocolViolation);
+  CHECK(WorkerCountersView::open(UniqueFd(::open("/dev/null", O_RDONLY))).error().code == Errc::ProtocolViolation);
 }
 
 TEST_CASE("a reader never sees a request without its service time") {

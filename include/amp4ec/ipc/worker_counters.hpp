@@ -10,6 +10,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <utility>
 
 namespace amp4ec::ipc {
@@ -36,25 +37,31 @@ struct WorkerStats {
   std::uint64_t sent_bytes = 0;       ///< Of the messages written into rings.
 };
 
+/// When a worker executed a request, by `monotonic_ns()`.
+struct Execution {
+  std::uint64_t begin_ns = 0;
+  std::uint64_t end_ns = 0;
+};
+
 /// A worker's counters in shared memory: the worker writes, the host reads, neither ever waits. One writer at a time,
 /// any number of readers. A new incarnation of a worker gets new counters. The reader trusts nothing here: any figure
 /// may be anything, and may fall.
 class WorkerCounters {
  public:
+  static constexpr const char* file_name = "amp4ec-counters";  ///< As /proc shows it.
+  static constexpr std::size_t kept_executions = 256;  ///< More than any pipeline holds.
+
   /// The host's side. @error SystemCall.
   static Result<WorkerCounters> create() {
-    auto file = MemoryFile::create("amp4ec-counters", Bytes{sizeof(Words)});
+    auto file = MemoryFile::create(file_name, Bytes{sizeof(Words)});
     if (!file) return file.error();
     return over(std::move(*file));
   }
 
   /// The worker's side, from the host's `fd()`. @error ProtocolViolation, SystemCall.
   static Result<WorkerCounters> attach(UniqueFd fd) {
-    auto file = MemoryFile::adopt(std::move(fd));
+    auto file = adopt(std::move(fd));
     if (!file) return file.error();
-    if (file->size().count != sizeof(Words)) {
-      return Error{Errc::ProtocolViolation, fmt::format("{} bytes are not a worker's counters", file->size().count)};
-    }
     return over(std::move(*file));
   }
 
@@ -77,6 +84,7 @@ class WorkerCounters {
   /// It ended after `service`.
   void complete(std::chrono::nanoseconds service, bool succeeded) {
     add(&Words::busy_ns, static_cast<std::uint64_t>(service.count()));
+    keep_execution(static_cast<std::uint64_t>(service.count()));
     auto& bucket = words_->service_times[ServiceHistogram::bucket_of(service)];
     set(bucket, get(bucket) + 1);
     if (!succeeded) add(&Words::errors, 1);
@@ -86,40 +94,34 @@ class WorkerCounters {
 
   /// Each figure is whole; together they may be of slightly different moments. `requests` is read first and written
   /// after the sums, so a mean over it never lacks time. @error ProtocolViolation when the phase is none of ours.
-  [[nodiscard]] Result<WorkerStats> snapshot() const {
-    WorkerStats stats;
-    stats.requests = get(&Words::requests);
-    stats.errors = get(&Words::errors);
-    stats.busy_ns = get(&Words::busy_ns);
-    stats.hop_ns = get(&Words::hop_ns);
-    stats.current_request = get(&Words::current_request);
-    stats.heartbeat_ns = get(&Words::heartbeat_ns);
-    stats.queued = get(&Words::queued);
-    stats.received_bytes = get(&Words::received_bytes);
-    stats.sent_bytes = get(&Words::sent_bytes);
-    const std::uint64_t phase = get(&Words::phase);
-    if (phase > static_cast<std::uint64_t>(WorkerPhase::stopping)) {
-      return Error{Errc::ProtocolViolation, fmt::format("a worker's counters claim phase {}", phase)};
-    }
-    stats.phase = static_cast<WorkerPhase>(phase);
-    return stats;
-  }
+  [[nodiscard]] Result<WorkerStats> snapshot() const { return stats_in(*words_); }
 
   /// How long the completed requests took; to be read after `snapshot`, whose requests are then all in here.
-  [[nodiscard]] ServiceHistogram service_times() const noexcept {
-    ServiceHistogram times;
-    for (std::size_t i = 0; i < ServiceHistogram::buckets; ++i) times.counts[i] = get(words_->service_times[i]);
-    return times;
+  [[nodiscard]] ServiceHistogram service_times() const noexcept { return times_in(*words_); }
+
+  /// When the worker executed a request, if it was one of the last `kept_executions` that it completed. Nothing as well
+  /// when the worker is just writing another over it.
+  [[nodiscard]] std::optional<Execution> execution_of(std::uint64_t request_id) const noexcept {
+    auto& kept = words_->executions[request_id % kept_executions];
+    if (get(kept.request) != request_id) return std::nullopt;
+    const Execution execution{get(kept.begin_ns), get(kept.end_ns)};
+    if (get(kept.request) != request_id) return std::nullopt;
+    return execution;
   }
 
   /// To be sent to the worker.
   [[nodiscard]] int fd() const noexcept { return file_.fd(); }
 
  private:
+  friend class WorkerCountersView;
+  struct KeptExecution {
+    std::uint64_t request, begin_ns, end_ns;
+  };
   struct alignas(64) Words {
     std::uint64_t phase, requests, errors, busy_ns, hop_ns, current_request, heartbeat_ns, queued;
     std::uint64_t received_bytes, sent_bytes;
     std::array<std::uint64_t, ServiceHistogram::buckets> service_times;
+    std::array<KeptExecution, kept_executions> executions;
   };
   using Field = std::uint64_t Words::*;
   static_assert(std::atomic_ref<std::uint64_t>::is_always_lock_free);
@@ -128,6 +130,14 @@ class WorkerCounters {
       : file_(std::move(file)),
         mapping_(std::move(mapping)),
         words_(reinterpret_cast<Words*>(mapping_.bytes().data())) {}
+
+  static Result<MemoryFile> adopt(UniqueFd fd) {
+    auto file = MemoryFile::adopt(std::move(fd));
+    if (file && file->size().count != sizeof(Words)) {
+      return Error{Errc::ProtocolViolation, fmt::format("{} bytes are not a worker's counters", file->size().count)};
+    }
+    return file;
+  }
 
   static Result<WorkerCounters> over(MemoryFile file) {
     auto mapping = file.map(MemoryFile::Prefault::yes);
@@ -146,9 +156,70 @@ class WorkerCounters {
   void add(Field field, std::uint64_t amount) { set(field, get(field) + amount); }
   [[nodiscard]] std::uint64_t get(Field field) const { return get(words_->*field); }
 
+  void keep_execution(std::uint64_t service_ns) {
+    const std::uint64_t request = get(&Words::current_request);
+    const std::uint64_t now = monotonic_ns();
+    auto& kept = words_->executions[request % kept_executions];
+    set(kept.request, ~request);  // Belongs to nobody while it changes.
+    set(kept.begin_ns, now - service_ns);
+    set(kept.end_ns, now);
+    set(kept.request, request);
+  }
+
+  static Result<WorkerStats> stats_in(Words& words) {
+    WorkerStats stats;
+    stats.requests = get(words.requests);
+    stats.errors = get(words.errors);
+    stats.busy_ns = get(words.busy_ns);
+    stats.hop_ns = get(words.hop_ns);
+    stats.current_request = get(words.current_request);
+    stats.heartbeat_ns = get(words.heartbeat_ns);
+    stats.queued = get(words.queued);
+    stats.received_bytes = get(words.received_bytes);
+    stats.sent_bytes = get(words.sent_bytes);
+    const std::uint64_t phase = get(words.phase);
+    if (phase > static_cast<std::uint64_t>(WorkerPhase::stopping)) {
+      return Error{Errc::ProtocolViolation, fmt::format("a worker's counters claim phase {}", phase)};
+    }
+    stats.phase = static_cast<WorkerPhase>(phase);
+    return stats;
+  }
+  static ServiceHistogram times_in(Words& words) noexcept {
+    ServiceHistogram times;
+    for (std::size_t i = 0; i < ServiceHistogram::buckets; ++i) times.counts[i] = get(words.service_times[i]);
+    return times;
+  }
+
   MemoryFile file_;
   Mapping<std::byte> mapping_;
   Words* words_;
+};
+
+/// An onlooker's side of a worker's counters: it can change nothing, its mapping is read-only. Any number at once.
+class WorkerCountersView {
+ public:
+  /// From a descriptor of the counters that may be open for reading only. @error ProtocolViolation, SystemCall.
+  static Result<WorkerCountersView> open(UniqueFd fd) {
+    auto file = WorkerCounters::adopt(std::move(fd));
+    if (!file) return file.error();
+    auto mapping = file->map_read_only();
+    if (!mapping) return mapping.error();
+    return WorkerCountersView(std::move(*mapping));
+  }
+
+  /// As `WorkerCounters::snapshot`.
+  [[nodiscard]] Result<WorkerStats> snapshot() const { return WorkerCounters::stats_in(words()); }
+  /// As `WorkerCounters::service_times`.
+  [[nodiscard]] ServiceHistogram service_times() const noexcept { return WorkerCounters::times_in(words()); }
+
+ private:
+  // C++20 has no atomic_ref of a const object; lock-free loads write nothing.
+  [[nodiscard]] WorkerCounters::Words& words() const noexcept {
+    return *reinterpret_cast<WorkerCounters::Words*>(const_cast<std::byte*>(mapping_.bytes().data()));
+  }
+
+  explicit WorkerCountersView(Mapping<const std::byte> mapping) noexcept : mapping_(std::move(mapping)) {}
+  Mapping<const std::byte> mapping_;
 };
 
 }  // namespace amp4ec::ipc

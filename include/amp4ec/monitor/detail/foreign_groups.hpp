@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <amp4ec/cgroup/detail/file.hpp>
+#include <amp4ec/cgroup/hierarchy.hpp>
+#include <amp4ec/cgroup/host_group.hpp>
+#include <amp4ec/cgroup/kernel_files.hpp>
+#include <amp4ec/cgroup/limits.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <sys/types.h>
+
+/// The groups of all amp4ec hosts of a machine, found and read by somebody who made none of them. Writes nothing.
+namespace amp4ec::detail {
+
+/// A node's group, wherever in the hierarchy it lies.
+struct ForeignNode {
+  cgroup::HostIdentity host;
+  std::string runtime;              ///< "runtime-2" for the nodes of a host's second runtime; "" for its first.
+  std::string name;                 ///< Of the node.
+  std::vector<cgroup::Tree> trees;  ///< Those it is in, with the base at which its host's group lies.
+  std::set<std::string> workers;    ///< Names of the groups below it.
+};
+
+/// "<prefix>17" -> true.
+inline bool is_numbered(std::string_view name, std::string_view prefix) {
+  return name.starts_with(prefix) && cgroup::detail::to_number(name.substr(prefix.size())).has_value();
+}
+
+/// Finds nodes by their path, e.g. "amp4ec-17-4711/high" or "amp4ec-17-4711/runtime-2/high".
+class ForeignGroupScan {
+ public:
+  explicit ForeignGroupScan(const cgroup::Hierarchy& hierarchy) : hierarchy_(hierarchy) {}
+
+  [[nodiscard]] std::map<std::string, ForeignNode> run() {
+    for (const auto& tree : hierarchy_.trees()) visit(tree, "", 0);
+    return std::move(nodes_);
+  }
+
+ private:
+  void visit(const cgroup::Tree& tree, const std::string& base, int depth) {
+    static constexpr int deepest = 16;
+    for (const auto& name : cgroup::detail::subfolders(tree.mount_point + base)) {
+      if (const auto host = cgroup::parse_host_group(name)) {
+        add_host(rebased(tree, base), *host, name);
+      } else if (depth < deepest) {
+        visit(tree, base + "/" + name, depth + 1);
+      }
+    }
+  }
+
+  /// What a tree offers to this process says nothing of groups that others made elsewhere in it: on v2, all that no v1
+  /// tree counts is looked for, and a missing file reads as 0.
+  [[nodiscard]] cgroup::Tree rebased(cgroup::Tree tree, const std::string& base) const {
+    tree.base = base;
+    if (tree.version != 2) return tree;
+    for (const auto controller :
+         {cgroup::Controller::Cpu, cgroup::Controller::CpuAccounting, cgroup::Controller::Memory}) {
+      const auto counts = [&](const cgroup::Tree& other) { return other.has(controller); };
+      if (std::none_of(hierarchy_.trees().begin(), hierarchy_.trees().end(), counts)) {
+        tree.controllers.push_back(controller);
+      }
+    }
+    return tree;
+  }
+
+  void add_host(const cgroup::Tree& tree, const cgroup::HostIdentity& host, const std::string& group) {
+    for (const auto& name : cgroup::detail::subfolders(tree.folder(group))) {
+      const auto path = group + "/" + name;
+      if (!is_runtime(tree, path, name)) {
+        add_node(tree, host, path, "", name);
+        continue;
+      }
+      for (const auto& node : cgroup::detail::subfolders(tree.folder(path))) {
+        add_node(tree, host, path + "/" + node, name, node);
+      }
+    }
+  }
+
+  /// A node may be called "runtime-2", too; but what lies in a node are workers, and those hold no groups.
+  static bool is_runtime(const cgroup::Tree& tree, const std::string& path, const std::string& name) {
+    if (!is_numbered(name, "runtime-")) return false;
+    const auto below = cgroup::detail::subfolders(tree.folder(path));
+    return std::any_of(below.begin(), below.end(), [&](const std::string& each) {
+      return !is_numbered(each, "worker-") || !cgroup::detail::subfolders(tree.folder(path + "/" + each)).empty();
+    });
+  }
+
+  void add_node(const cgroup::Tree& tree, const cgroup::HostIdentity& host, const std::string& path,
+                const std::string& runtime, const std::string& name) {
+    auto& node = nodes_[path];
+    node.host = host;
+    node.runtime = runtime;
+    node.name = name;
+    node.trees.push_back(tree);
+    for (auto& worker : cgroup::detail::subfolders(tree.folder(path))) node.workers.insert(std::move(worker));
+  }
+
+  const cgroup::Hierarchy& hierarchy_;
+  std::map<std::string, ForeignNode> nodes_;
+};
+
+/// cpu.max of v2: "QUOTA PERIOD" in microseconds, "max" for no quota. @return quota over period; 0: none.
+inline Result<Cpus> parse_cpu_max(std::string_view text) {
+  if (text.ends_with('\n')) text.remove_suffix(1);
+  auto rest = text;
+  const auto quota_text = cgroup::detail::take_until(rest, ' ');
+  const auto period = cgroup::detail::to_number(rest);
+  if (!period || *period == 0) return cgroup::detail::malformed("cpu.max", text);
+  if (quota_text == "max") return Cpus{};
+  const auto quota = cgroup::detail::to_number(quota_text);
+  if (!quota) return cgroup::detail::malformed("cpu.max", text);
+  return Cpus{static_cast<double>(*quota) / static_cast<double>(*period)};
+}
+
+/// A limit of memory: a number of bytes; "max" (v2), or more than there can be (v1), for none. @return 0: none.
+inline Result<Bytes> parse_memory_limit(std::string_view text) {
+  constexpr std::uint64_t impossible = std::uint64_t{1} << 60U;
+  if (text == "max\n" || text == "max") return Bytes{};
+  const auto limit = cgroup::parse_number_file(text);
+  if (!limit) return limit.error();
+  return Bytes{*limit < impossible ? *limit : 0};
+}
+
+/// What the kernel holds a group to; 0 also where that cannot be read.
+inline cgroup::Limits read_limits(const std::vector<cgroup::Tree>& trees, const std::string& group) {
+  namespace files = cgroup::files;
+  cgroup::Limits limits;
+  for (const auto& tree : trees) {
+    const auto text = [&](std::string_view file) {
+      auto content = cgroup::detail::read_file(cgroup::detail::join(tree.folder(group), file));
+      return content ? std::move(*content) : std::string();
+    };
+    if (tree.has(cgroup::Controller::Cpu) && tree.version == 2) {
+      if (const auto cpus = parse_cpu_max(text(files::cpu_max))) limits.cpus = *cpus;
+    } else if (tree.has(cgroup::Controller::Cpu)) {
+      const auto quota = cgroup::parse_number_file(text(files::cpu_quota));  // "-1", no number here: none
+      const auto period = cgroup::parse_number_file(text(files::cpu_period));
+      if (quota && period && *period > 0) {
+        limits.cpus = Cpus{static_cast<double>(*quota) / static_cast<double>(*period)};
+      }
+    }
+    if (tree.has(cgroup::Controller::Memory)) {
+      const auto memory = parse_memory_limit(text(tree.version == 2 ? files::memory_max : files::memory_limit));
+      if (memory) limits.memory = *memory;
+    }
+  }
+  return limits;
+}
+
+/// The first process in a group: that of its worker. 0: none, or none that this pid namespace can name.
+inline pid_t first_process(const std::vector<cgroup::Tree>& trees, const std::string& group) {
+  for (const auto& tree : trees) {
+    const auto text = cgroup::detail::read_file(cgroup::detail::join(tree.folder(group), cgroup::files::processes));
+    if (!text) continue;
+    const auto processes = cgroup::parse_processes(*text);
+    if (processes && !processes->empty()) return processes->front();
+  }
+  return 0;
+}
+
+}  // namespace amp4ec::detail

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <amp4ec/monitor/prometheus_exporter.hpp>
+
+#include <utility>
+
+#ifdef AMP4EC_HAS_PROMETHEUS
+
+#include "monitor/metrics.hpp"
+
+#include <amp4ec/monitor/detail/utf8.hpp>
+
+#include <fmt/format.h>
+#include <prometheus/collectable.h>
+#include <prometheus/exposer.h>
+#include <prometheus/text_serializer.h>
+
+#include <signal.h>
+
+#include <exception>
+#include <mutex>
+#include <vector>
+
+namespace amp4ec {
+namespace {
+
+prometheus::MetricFamily family_of(const detail::Metric& metric) {
+  prometheus::MetricFamily family;
+  family.name = metric.name;
+  family.help = metric.help;
+  family.type =
+      metric.kind == detail::Metric::Kind::counter ? prometheus::MetricType::Counter : prometheus::MetricType::Gauge;
+  return family;
+}
+
+void add_values(prometheus::MetricFamily& family, const detail::Metric& metric, const std::vector<Sample>& samples) {
+  for (const Sample& sample : samples) {
+    const auto value = metric.value(sample);
+    if (!value) continue;
+    prometheus::ClientMetric& client = family.metric.emplace_back();
+    client.label.push_back({"node", detail::valid_utf8(sample.node)});
+    for (const auto& label : metric.labels) {
+      if (!label.name.empty()) client.label.push_back({std::string(label.name), std::string(label.value)});
+    }
+    (family.type == prometheus::MetricType::Counter ? client.counter.value : client.gauge.value) = *value;
+  }
+}
+
+std::vector<prometheus::MetricFamily> families_of(const std::vector<Sample>& samples) {
+  std::vector<prometheus::MetricFamily> families;
+  for (const detail::Metric& metric : detail::metrics) {
+    if (families.empty() || families.back().name != metric.name) families.push_back(family_of(metric));
+    add_values(families.back(), metric, samples);
+  }
+  std::erase_if(families, [](const auto& family) { return family.metric.empty(); });
+  return families;
+}
+
+class MonitorCollectable : public prometheus::Collectable {
+ public:
+  explicit MonitorCollectable(const Monitor& monitor) : monitor_(&monitor) {}
+  /// On a thread of the endpoint's, which an exception would end, and the host with it.
+  [[nodiscard]] std::vector<prometheus::MetricFamily> Collect() const override {
+    try {
+      return families_of(monitor_->latest());
+    } catch (...) {
+      return {};
+    }
+  }
+
+ private:
+  const Monitor* monitor_;
+};
+
+/// Keeps civetweb, the server behind the endpoint, a guest: it sets SIGPIPE to be ignored in the whole process, and its
+/// threads would take the host's signals. They inherit a mask that blocks all, so a scraper that hangs up early ends
+/// in EPIPE whatever SIGPIPE does.
+class HostSignals {
+ public:
+  HostSignals() : alone_(mutex()) {
+    sigset_t all;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &mask_);
+    ::sigaction(SIGPIPE, nullptr, &on_pipe_);
+  }
+  HostSignals(const HostSignals&) = delete;
+  HostSignals& operator=(const HostSignals&) = delete;
+  ~HostSignals() {
+    ::sigaction(SIGPIPE, &on_pipe_, nullptr);
+    ::pthread_sigmask(SIG_SETMASK, &mask_, nullptr);
+  }
+
+ private:
+  static std::mutex& mutex() {
+    static std::mutex one_at_a_time;
+    return one_at_a_time;
+  }
+  std::lock_guard<std::mutex> alone_;
+  sigset_t mask_{};
+  struct sigaction on_pipe_ {};
+};
+
+}  // namespace
+
+struct PrometheusEndpoint::State {
+  State(const Monitor& monitor, std::uint16_t wanted)
+      : collectable(std::make_shared<MonitorCollectable>(monitor)),
+        // A scraper that says nothing for 5 s is let go: two threads serve all.
+        exposer(std::vector<std::string>{"listening_ports", fmt::format("127.0.0.1:{}", wanted), "num_threads", "2",
+                                         "request_timeout_ms", "5000"}) {
+    exposer.RegisterCollectable(collectable);
+    const auto ports = exposer.GetListeningPorts();
+    if (!ports.empty()) port = static_cast<std::uint16_t>(ports.front());
+  }
+
+  std::shared_ptr<MonitorCollectable> collectable;  // the exposer holds it weakly
+  prometheus::Exposer exposer;
+  std::uint16_t port = 0;
+};
+
+Result<std::string> PrometheusExporter::text() const try {
+  return prometheus::TextSerializer().Serialize(families_of(monitor_->latest()));
+} catch (const std::exception& failure) {
+  return Error{Errc::Internal, fmt::format("prometheus-cpp cannot write the metrics: {}", failure.what())};
+}
+
+Result<PrometheusEndpoint> PrometheusExporter::listen(std::uint16_t port) const {
+  const HostSignals kept;
+  try {
+    return PrometheusEndpoint(std::make_unique<PrometheusEndpoint::State>(*monitor_, port));
+  } catch (const std::exception& failure) {
+    return Error{Errc::SystemCall,
+                 fmt::format("cannot serve metrics at 127.0.0.1:{}: {}; is the port taken? Port 0 takes a free one",
+                             port, failure.what())};
+  }
+}
+
+}  // namespace amp4ec
+
+#else
+
+namespace amp4ec {
+
+struct PrometheusEndpoint::State {
+  std::uint16_t port = 0;
+};
+
+namespace {
+Error not_compiled_in() {
+  return Error{Errc::NotSupported,
+               "metrics for Prometheus are not compiled in; install prometheus-cpp-dev and configure with "
+               "AMP4EC_WITH_PROMETHEUS=ON"};
+}
+}  // namespace
+
+Result<std::string> PrometheusExporter::text() const {
+  return not_compiled_in();
+}
+
+Result<PrometheusEndpoint> PrometheusExporter::listen(std::uint16_t /*port*/) const {
+  return not_compiled_in();
+}
+
+}  // namespace amp4ec
+
+#endif
+
+namespace amp4ec {
+
+PrometheusEndpoint::PrometheusEndpoint(std::unique_ptr<State> state) noexcept : state_(std::move(state)) {}
+PrometheusEndpoint::PrometheusEndpoint(PrometheusEndpoint&& other) noexcept = default;
+PrometheusEndpoint& PrometheusEndpoint::operator=(PrometheusEndpoint&& other) noexcept = default;
+PrometheusEndpoint::~PrometheusEndpoint() = default;
+
+std::uint16_t PrometheusEndpoint::port() const noexcept {
+  return state_->port;
+}
+
+}  // namespace amp4ec

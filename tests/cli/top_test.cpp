@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "command.hpp"
+#include "support/catch.hpp"
+
+#include <amp4ec/plan/json_text.hpp>
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+
+#include <sstream>
+
+using namespace amp4ec::test;
+
+namespace {
+std::vector<boost::json::object> lines_of(const Outcome& outcome) {
+  std::vector<boost::json::object> objects;
+  std::istringstream lines(outcome.out);
+  for (std::string line; std::getline(lines, line);) {
+    const auto parsed = amp4ec::parse_json(line);
+    REQUIRE(parsed.has_value());
+    objects.push_back(parsed->as_object());
+  }
+  return objects;
+}
+}  // namespace
+
+TEST_CASE("top without anything to show says so, and succeeds") {
+  const Outcome text = run_command({"top", "--once", "--interval", "0.05", "--node", "no-such-node"});
+  CHECK(text.exit == 0);
+  CHECK(text.err.empty());
+  CHECK(text.out == "no node of amp4ec on this machine\n");
+  const Outcome json =
+      run_command({"top", "--json", "--iterations", "3", "--interval", "0.05", "--node", "no-such-node"});
+  CHECK(json.exit == 0);
+  const auto lines = lines_of(json);
+  REQUIRE(lines.size() == 3);
+  for (const auto& line : lines) CHECK(line.at("nodes").as_array().empty());
+  CHECK(lines[0].at("time").to_number<double>() < lines[2].at("time").to_number<double>());
+}
+
+TEST_CASE("top sees the nodes and workers of another host while it runs") {
+  Command host({"run", "lstm", "--node", "top-test:0.5:256MiB", "--pipelines", "1", "--seconds", "600", "--policy",
+                "round-robin"});
+  REQUIRE(host.wait_for_worker());
+  boost::json::object node;
+  while (node.empty()) {
+    const Outcome outcome =
+        run_command({"top", "--json", "--iterations", "1", "--interval", "0.2", "--node", "top-test"});
+    REQUIRE(outcome.exit == 0);
+    for (const auto& found : lines_of(outcome).at(0).at("nodes").as_array()) {
+      const auto& workers = found.at("workers").as_array();
+      const bool is_serving = !workers.empty() && workers[0].at("requests").is_number() &&
+                              found.at("requests_done").to_number<double>() > 0;
+      if (is_serving && found.at("host").at("pid") == host.pid()) node = found.as_object();
+    }
+    if (groups_left(host.pid()).empty() && workers_of(host.pid()) == 0) {
+      WARN("skipped: no groups can be made here");
+      return;
+    }
+  }
+  CHECK(node.at("cpu_quota").to_number<double>() == Approx(0.5));
+  CHECK(node.at("memory_limit_bytes").to_number<std::uint64_t>() == 256U << 20U);
+  CHECK(node.at("cpu_used").to_number<double>() > 0);
+  CHECK(node.at("memory_bytes").to_number<std::uint64_t>() > 0);
+  CHECK(node.at("alive").as_bool());
+  const auto& worker = node.at("workers").at(0);
+  CHECK(worker.at("pid").to_number<int>() > 0);
+  CHECK(worker.at("errors") == 0);
+  CHECK(worker.at("mean_service_us").to_number<double>() > 0);
+}
+
+TEST_CASE("bad use of top ends with one clear line") {
+  check_refused({"top", "--interval", "0"}, 2, {"--interval"});
+  check_refused({"top", "--iterations", "0"}, 2, {"--iterations"});
+  check_refused({"top", "--once", "--iterations", "3"}, 2, {"--once"});
+}

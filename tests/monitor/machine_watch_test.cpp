@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <amp4ec/monitor/machine_watch.hpp>
+
+#include "cgroup/support/built_tree.hpp"
+#include "cgroup/support/print_result.hpp"
+#include "support/catch.hpp"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <thread>
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+using namespace amp4ec;
+using namespace amp4ec::literals;
+using namespace std::chrono_literals;
+using cgroup::test::TempFolder;
+
+namespace {
+/// A group of a v1 machine as the kernel shows it, in the trees of `build_v1`.
+void put_v1(const TempFolder& root, const std::string& group, std::uint64_t cpu_ns, const std::string& processes = "") {
+  const auto cpu = "cg/cpu,cpuacct/" + group;
+  const auto memory = "cg/memory/host/" + group;
+  root.put(cpu + "/cgroup.procs", processes);
+  root.put(cpu + "/cpu.stat", "nr_periods 5\nnr_throttled 2\nthrottled_time 300000\n");
+  root.put(cpu + "/cpuacct.usage", fmt::format("{}\n", cpu_ns));
+  root.put(cpu + "/cpu.cfs_quota_us", "-1\n");
+  root.put(cpu + "/cpu.cfs_period_us", "100000\n");
+  root.put(memory + "/cgroup.procs", processes);
+  root.put(memory + "/memory.usage_in_bytes", "1000000\n");
+  root.put(memory + "/memory.max_usage_in_bytes", "1500000\n");
+  root.put(memory + "/memory.stat", "cache 1\ninactive_file 7\ntotal_inactive_file 400000\n");
+  root.put(memory + "/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n");
+  root.put(memory + "/memory.limit_in_bytes", "9223372036854771712\n");
+}
+
+void put_v2(const TempFolder& root, const std::string& folder, std::uint64_t cpu_us,
+            const std::string& processes = "") {
+  root.put(folder + "/cgroup.procs", processes);
+  root.put(folder + "/cpu.stat",
+           fmt::format("usage_usec {}\nnr_periods 5\nnr_throttled 2\nthrottled_usec 300\n", cpu_us));
+  root.put(folder + "/cpu.max", "max 100000\n");
+  root.put(folder + "/memory.max", "max\n");
+  root.put(folder + "/memory.current", "1000000\n");
+  root.put(folder + "/memory.peak", "1500000\n");
+  root.put(folder + "/memory.stat", "anon 1\ninactive_file 400000\n");
+  root.put(folder + "/memory.events", "low 0\noom 1\noom_kill 1\n");
+}
+
+/// A process that holds a worker's counters: a child that sleeps.
+class CountersHolder {
+ public:
+  CountersHolder() : counters_(ipc::WorkerCounters::create().value()) {
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      ::pause();
+      ::_exit(0);
+    }
+  }
+  ~CountersHolder() {
+    ::kill(pid_, SIGKILL);
+    int status = 0;
+    while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) continue;
+  }
+  CountersHolder(const CountersHolder&) = delete;
+  CountersHolder& operator=(const CountersHolder&) = delete;
+  [[nodiscard]] std::string line() const { return fmt::format("{}\n", pid_); }
+  [[nodiscard]] pid_t pid() const { return pid_; }
+  ipc::WorkerCounters& counters() { return counters_; }
+
+ private:
+  ipc::WorkerCounters counters_;
+  pid_t pid_ = -1;
+};
+
+std::vector<std::string> names(const std::vector<WatchedNode>& nodes) {
+  std::vector<std::string> all;
+  for (const auto& node : nodes) {
+    all.push_back(fmt::format("{}/{}/{}", node.host.pid, node.runtime, node.sample.node));
+    for (const auto& worker : node.workers) all.back() += "," + worker.name;
+  }
+  return all;
+}
+}  // namespace
+
+TEST_CASE("limits are read as the kernel writes them") {
+  CHECK(detail::parse_cpu_max("20000 50000\n").value() == 0.4_cpu);
+  CHECK(detail::parse_cpu_max("max 100000\n").value() == 0_cpu);
+  for (const auto* text : {"", "\n", "max\n", "20000\n", "-1 100\n", "1 0\n", "1 100 1\n", "x 100\n"}) {
+    INFO(text);
+    CHECK(detail::parse_cpu_max(text).error().code == Errc::CgroupFailed);
+  }
+  CHECK(detail::parse_memory_limit("536870912\n").value() == 512_MiB);
+  CHECK(detail::parse_memory_limit("max\n").value() == 0_B);
+  CHECK(detail::parse_memory_limit("9223372036854771712\n").value() == 0_B);
+  for (const auto* text : {"", "-1\n", "maximum\n"}) {
+    INFO(text);
+    CHECK(detail::parse_memory_limit(text).error().code == Errc::CgroupFailed);
+  }
+}
+
+TEST_CASE("nodes of all hosts are found wherever they lie, and only those") {
+  const TempFolder root;
+  cgroup::test::build_v1(root);
+  for (const auto* group :
+       {"amp4ec-17-4711/low", "amp4ec-17-4711/high/worker-0", "amp4ec-17-4711/high/worker-1",
+        "amp4ec-17-4711/runtime-2/high/worker-2", "amp4ec-17-4711/runtime-2/low", "amp4ec-5-4711/runtime-3",
+        "amp4ec-5-4711/runtime-4/worker-0", "amp4ec-other/high", "system/high"}) {
+    put_v1(root, group, 0);
+  }
+  root.put("cg/memory/elsewhere/deep/amp4ec-9-1/only-memory/cgroup.procs", "");
+  auto watch = MachineWatch::create(root.path());
+  REQUIRE(watch);
+  watch->look();
+  CHECK(watch->nodes().empty());  // rates need two looks
+  watch->look();
+  CHECK(names(watch->nodes()) == std::vector<std::string>{"5//runtime-3", "5//runtime-4,worker-0", "9//only-memory",
+                                                          "17//high,worker-0,worker-1", "17//low",
+                                                          "17/runtime-2/high,worker-2", "17/runtime-2/low"});
+
+  // Those that go are forgotten, those that come are shown from the second look on.
+  for (const auto* tree : {"/cg/memory/host/", "/cg/cpu,cpuacct/"}) {
+    std::filesystem::remove_all(root.path() + tree + "amp4ec-17-4711/high/worker-0");
+    std::filesystem::remove_all(root.path() + tree + "amp4ec-17-4711/low");
+    std::filesystem::remove_all(root.path() + tree + "amp4ec-5-4711");
+  }
+  std::filesystem::remove_all(root.path() + "/cg/memory/elsewhere");
+  put_v1(root, "amp4ec-17-4711/new", 0);
+  watch->look();
+  watch->look();
+  CHECK(names(watch->nodes()) ==
+        std::vector<std::string>{"17//high,worker-1", "17//new", "17/runtime-2/high,worker-2", "17/runtime-2/low"});
+}
+
+TEST_CASE("usage and limits of a node and its worker, on v1 and on v2") {
+  const bool v2 = GENERATE(false, true);
+  INFO(v2);
+  const TempFolder root;
+  // On v2, in a part of the tree that hands nothing on to this process: what is there is read all the same.
+  const std::string node = v2 ? "cg/other.slice/amp4ec-17-4711/high" : "amp4ec-17-4711/high";
+  const auto put = [&](std::uint64_t ms) {
+    for (const auto* below : {"", "/worker-0"}) {
+      v2 ? put_v2(root, node + below, 1000 * ms) : put_v1(root, node + below, 1'000'000 * ms);
+    }
+  };
+  v2 ? cgroup::test::build_v2(root) : cgroup::test::build_v1(root);
+  if (v2) root.put("cg/app.slice/cgroup.subtree_control", "");
+  if (v2) root.put("cg/cgroup.subtree_control", "");
+  put(100);
+  auto watch = MachineWatch::create(root.path());
+  REQUIRE(watch);
+  watch->look();
+  put(100'000'000);  // far more than any interval of this test has: what counts is that it is seen
+  root.put(v2 ? node + "/cpu.max" : "cg/cpu,cpuacct/" + node + "/cpu.cfs_quota_us", v2 ? "40000 100000\n" : "40000\n");
+  root.put(v2 ? node + "/memory.max" : "cg/memory/host/" + node + "/memory.limit_in_bytes", "536870912\n");
+  watch->look();
+  auto nodes = watch->nodes();
+  REQUIRE(nodes.size() == 1);
+  CHECK(nodes[0].host == cgroup::HostIdentity{17, 4711});
+  CHECK(nodes[0].sample.resources_known);
+  CHECK(nodes[0].sample.cpu_used > 1_cpu);
+  CHECK(nodes[0].sample.memory == 600'000_B);
+  CHECK(nodes[0].sample.memory_peak == 1'500'000_B);
+  CHECK(nodes[0].sample.oom_kills == 1);
+  CHECK(nodes[0].sample.cpu_quota == 0.4_cpu);
+  CHECK(nodes[0].sample.memory_limit == 512_MiB);
+  CHECK_FALSE(nodes[0].sample.alive);
+  REQUIRE(nodes[0].workers.size() == 1);
+  CHECK(nodes[0].workers[0].sample.resources_known);
+  CHECK(nodes[0].workers[0].sample.cpu_used > 1_cpu);
+  CHECK(nodes[0].workers[0].sample.cpu_quota == 0_cpu);
+  CHECK(nodes[0].workers[0].pid == 0);
+}
+
+TEST_CASE("a worker's counters are read through its process") {
+  CountersHolder holder;
+  holder.counters().set_phase(ipc::WorkerPhase::ready);
+  holder.counters().complete(10ms, true);
+  const TempFolder root;
+  cgroup::test::build_v1(root);
+  put_v1(root, "amp4ec-17-4711/high", 0);
+  put_v1(root, "amp4ec-17-4711/high/worker-0", 0, holder.line());
+  auto watch = MachineWatch::create(root.path());
+  REQUIRE(watch);
+  watch->look();
+  for (int i = 0; i < 3; ++i) holder.counters().complete(20ms, i > 0);
+  holder.counters().set_queued(2);
+  watch->look();
+  auto nodes = watch->nodes();
+  REQUIRE(nodes.size() == 1);
+  REQUIRE(nodes[0].workers.size() == 1);
+  const auto& worker = nodes[0].workers[0];
+  CHECK(worker.pid == holder.pid());
+  CHECK(worker.requests_per_second > 0);
+  CHECK(nodes[0].requests_per_second > 0);
+  REQUIRE(worker.stats);
+  CHECK(worker.stats->requests == 4);
+  CHECK(worker.stats->errors == 1);
+  CHECK(worker.stats->phase == ipc::WorkerPhase::ready);
+  for (const Sample& sample : {worker.sample, nodes[0].sample}) {
+    CHECK(sample.alive);
+    CHECK(sample.requests_done == 3);  // since we look
+    CHECK(sample.mean_service_us == Approx(20'000));
+    CHECK(sample.queue_depth == 2);
+  }
+
+  // It leaves: what it did stays in the node's sum, and is not counted again.
+  holder.counters().complete(20ms, true);
+  watch->look();
+  for (const auto* tree : {"/cg/memory/host/", "/cg/cpu,cpuacct/"}) {
+    std::filesystem::remove_all(root.path() + tree + "amp4ec-17-4711/high/worker-0");
+  }
+  watch->look();
+  watch->look();
+  nodes = watch->nodes();
+  REQUIRE(nodes.size() == 1);
+  CHECK(nodes[0].workers.empty());
+  CHECK_FALSE(nodes[0].sample.alive);
+  CHECK(nodes[0].sample.requests_done == 4);
+  CHECK(nodes[0].requests_per_second == 0);
+}
+
+TEST_CASE("a machine without groups has no nodes") {
+  const TempFolder root;
+  auto watch = MachineWatch::create(root.path());
+  REQUIRE(watch);
+  watch->look();
+  watch->look();
+  CHECK(watch->nodes().empty());
+  CHECK(watch->hierarchy().kind() == cgroup::Hierarchy::Kind::None);
+}

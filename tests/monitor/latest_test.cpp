@@ -3,6 +3,7 @@
 
 #include "support/catch.hpp"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -47,6 +48,7 @@ TEST_CASE("readers see whole values, never an older one after a newer one") {
   std::atomic<int> backwards = 0;
   std::atomic<std::uint64_t> reads = 0;
   std::vector<std::thread> readers;
+  readers.reserve(2);
   for (int reader = 0; reader < 2; ++reader) {
     readers.emplace_back([&] {
       std::uint32_t last = 0;

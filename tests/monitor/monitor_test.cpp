@@ -196,7 +196,7 @@ TEST_CASE("the slow tier is read at its own interval") {
     ++slow;
     return cgroup::UsageDetails{};
   };
-  REQUIRE(monitor.add_node(std::move(source)));
+  REQUIRE(monitor.add_node(source));
   REQUIRE(monitor.start(10ms, 50ms));
   while (fast < 40) std::this_thread::sleep_for(1ms);
   monitor.stop();
@@ -335,6 +335,7 @@ TEST_CASE("all methods may be called at once") {
   REQUIRE(monitor.add_node(counting_node("high", requests)));
   REQUIRE(monitor.start(10ms));
   std::vector<std::thread> threads;
+  threads.reserve(3);
   for (int id = 0; id < 3; ++id) {
     threads.emplace_back([&, id] {
       const auto name = fmt::format("node-{}", id);

@@ -54,7 +54,7 @@ struct NodeSource {
 
   // The slow tier.
   std::function<Result<cgroup::UsageDetails>()> read_details{};         ///< May be empty: a node without a group.
-  std::function<Result<ipc::ServiceHistogram>()> read_service_times{};  ///< Of all requests done so far; only grows.
+  std::function<Result<ipc::ServiceHistogram>()> read_service_times{};  ///< May be empty. Of all requests so far.
   std::function<Result<NetworkTraffic>()> read_network{};               ///< May be empty. See `NetworkReader`.
 
   std::vector<FigureSource> figures{};

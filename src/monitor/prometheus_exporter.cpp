@@ -45,12 +45,30 @@ void add_values(prometheus::MetricFamily& family, const detail::Metric& metric, 
   }
 }
 
+/// Users name their figures as they like: the name is a label's value.
+prometheus::MetricFamily user_figures(const std::vector<Sample>& samples) {
+  prometheus::MetricFamily family;
+  family.name = "amp4ec_node_figure";
+  family.help = "Figures that the application added to its nodes.";
+  family.type = prometheus::MetricType::Gauge;
+  for (const Sample& sample : samples) {
+    for (const UserFigure& figure : sample.user) {
+      if (!figure.value) continue;
+      prometheus::ClientMetric& client = family.metric.emplace_back();
+      client.label = {{"node", detail::valid_utf8(sample.node)}, {"figure", detail::valid_utf8(figure.name)}};
+      client.gauge.value = *figure.value;
+    }
+  }
+  return family;
+}
+
 std::vector<prometheus::MetricFamily> families_of(const std::vector<Sample>& samples) {
   std::vector<prometheus::MetricFamily> families;
   for (const detail::Metric& metric : detail::metrics) {
     if (families.empty() || families.back().name != metric.name) families.push_back(family_of(metric));
     add_values(families.back(), metric, samples);
   }
+  families.push_back(user_figures(samples));
   std::erase_if(families, [](const auto& family) { return family.metric.empty(); });
   return families;
 }

@@ -111,6 +111,8 @@ class MachineWatch {
       const auto read = stats();
       if (!read) return;
       if (pid != 0) sum.queue_depth += read->queued;
+      sum.ring_received.count += read->received_bytes;
+      sum.ring_sent.count += read->sent_bytes;
       sum.requests_done += read->requests;
       sum.busy += std::chrono::nanoseconds(read->busy_ns);
     }

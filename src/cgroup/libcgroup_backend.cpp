@@ -63,11 +63,13 @@ Description describe(const Tree& tree, const std::string& group, std::string_vie
   return description;
 }
 
-class LibcgroupBackend : public Backend {
+/// libcgroup for v1 trees; the native backend for the v2 tree of a hybrid hierarchy.
+class LibcgroupBackend : public NativeBackend {
  public:
   [[nodiscard]] std::string_view name() const noexcept override { return "libcgroup"; }
 
   Result<void> create(const Tree& tree, const std::string& group) override {
+    if (tree.version == 2) return NativeBackend::create(tree, group);
     const auto what = "creating the group " + tree.folder(group);
     // libcgroup is content with a group that is there already.
     if (detail::exists(tree.folder(group))) return detail::system_error(EEXIST, what);
@@ -76,7 +78,7 @@ class LibcgroupBackend : public Backend {
     if (!description.group || description.controller == nullptr) return libcgroup_error(ECGINVAL, what);
     if (const int code = ::cgroup_create_cgroup(description.group.get(), 1); code != 0) {
       auto error = libcgroup_error(code, what);
-      (void)NativeBackend().remove(tree, group);  // libcgroup leaves the folder
+      (void)NativeBackend::remove(tree, group);  // libcgroup leaves the folder
       return error;
     }
     return {};
@@ -84,6 +86,7 @@ class LibcgroupBackend : public Backend {
 
   Result<void> write(const Tree& tree, const std::string& group, std::string_view file,
                      std::string_view value) override {
+    if (tree.version == 2) return NativeBackend::write(tree, group, file, value);
     const auto what = fmt::format("writing '{}' to {}", value, detail::join(tree.folder(group), file));
     const std::lock_guard lock(libcgroup_mutex());
     const auto description = describe(tree, group, file);
@@ -95,6 +98,7 @@ class LibcgroupBackend : public Backend {
   }
 
   Result<void> attach(const Tree& tree, const std::string& group, pid_t process) override {
+    if (tree.version == 2) return NativeBackend::attach(tree, group, process);
     const auto what = fmt::format("moving process {} to {}", process, tree.folder(group));
     const std::lock_guard lock(libcgroup_mutex());
     const auto description = describe(tree, group);
@@ -118,7 +122,19 @@ class LibcgroupBackend : public Backend {
     return {};
   }
 
+  Result<void> attach_thread(const Tree& tree, const std::string& group, pid_t thread) override {
+    if (tree.version == 2) return NativeBackend::attach_thread(tree, group, thread);
+    const auto what = fmt::format("moving thread {} to {}", thread, tree.folder(group));
+    const std::lock_guard lock(libcgroup_mutex());
+    const auto description = describe(tree, group);
+    if (!description.group || description.controller == nullptr) return libcgroup_error(ECGINVAL, what);
+    const int code = ::cgroup_attach_task_pid(description.group.get(), thread);
+    if (code != 0) return libcgroup_error(code, what);
+    return {};
+  }
+
   Result<void> remove(const Tree& tree, const std::string& group) override {
+    if (tree.version == 2) return NativeBackend::remove(tree, group);
     const auto folder = tree.folder(group);
     const auto what = "removing the group " + folder;
     if (!detail::exists(folder)) return {};
@@ -159,8 +175,10 @@ Result<std::shared_ptr<Backend>> libcgroup_backend(const Hierarchy& hierarchy) {
   if (const int code = initialise_once(); code != 0) {
     return Error{Errc::NotSupported, libcgroup_error(code, "initialising libcgroup").message};
   }
+  bool has_v1 = false;
   for (const auto& tree : hierarchy.trees()) {
-    if (tree.version != 1) return Error{Errc::NotSupported, "libcgroup is used for v1 trees only"};
+    if (tree.version != 1) continue;
+    has_v1 = true;
     for (const auto controller : tree.controllers) {
       char* mount_point = nullptr;
       const int code = ::cgroup_get_subsys_mount_point(to_string(controller).data(), &mount_point);
@@ -171,6 +189,7 @@ Result<std::shared_ptr<Backend>> libcgroup_backend(const Hierarchy& hierarchy) {
       }
     }
   }
+  if (!has_v1) return Error{Errc::NotSupported, "libcgroup is used for v1 trees only, and there is none"};
   return std::shared_ptr<Backend>(std::make_shared<LibcgroupBackend>());
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <amp4ec/cgroup/group.hpp>
 
-#include "cgroup/support/built_tree.hpp"
+#include "cgroup/support/built_machine.hpp"
 #include "cgroup/support/print_result.hpp"
 #include "support/catch.hpp"
 
@@ -12,31 +12,6 @@ using namespace amp4ec::literals;
 using namespace amp4ec::cgroup;
 using namespace amp4ec::cgroup::test;
 using namespace std::chrono_literals;
-
-namespace {
-using Log = std::vector<std::string>;
-
-struct Machine {
-  TempFolder root;
-  std::shared_ptr<PlayedKernel> kernel = std::make_shared<PlayedKernel>();
-  Hierarchy hierarchy;
-
-  explicit Machine(void (*build)(const TempFolder&)) {
-    build(root);
-    hierarchy = Hierarchy::detect(root.path()).value();
-  }
-  Result<Group> create(const std::string& path, const Limits& limits = {}) const {
-    return Group::create(hierarchy, path, limits, kernel);
-  }
-  [[nodiscard]] int folders_left() const {
-    int count = 0;
-    for (const auto& entry : std::filesystem::recursive_directory_iterator(root.path() + "/cg")) {
-      if (entry.path().filename().string().starts_with("amp4ec")) ++count;
-    }
-    return count;
-  }
-};
-}  // namespace
 
 TEST_CASE("v1: limits are written in the order that the kernel accepts") {
   const Machine machine(build_v1);
@@ -112,7 +87,7 @@ TEST_CASE("small quotas stretch the period, since the kernel grants at least 1 m
 }
 
 TEST_CASE("usage is read from both versions") {
-  const auto build = GENERATE(build_v1, build_v2);
+  const auto build = GENERATE(build_v1, build_v2, build_hybrid);
   const Machine machine(build);
   const auto group = machine.create("amp4ec-1-2/high/worker-1");
   REQUIRE(group);
@@ -132,7 +107,7 @@ TEST_CASE("usage is read from both versions") {
   CHECK(details->page_faults == 900);
   CHECK(details->major_page_faults == 7);
   const auto pressure = [&](int some, int full) {
-    return build == build_v2 ? std::pair{some * 1us, full * 1us} : std::pair{0us, 0us};  // v1 has none
+    return build != build_v1 ? std::pair{some * 1us, full * 1us} : std::pair{0us, 0us};  // v1 has none
   };
   CHECK(std::pair{details->cpu.some, details->cpu.full} == pressure(11, 0));
   CHECK(std::pair{details->memory.some, details->memory.full} == pressure(12, 2));
@@ -297,4 +272,53 @@ TEST_CASE("v2 kills by cgroup.kill and believes cgroup.events") {
   CHECK(machine.root.get("cg/app.slice/amp4ec-1-2/cgroup.kill") == "1");
   machine.root.put("cg/app.slice/amp4ec-1-2/cgroup.events", "populated 0\nfrozen 0\n");
   CHECK(group->kill_all());
+}
+
+TEST_CASE("freezing waits for the kernel's word, in the v2 tree where there is one") {
+  const Machine machine(GENERATE(build_v2_root, build_hybrid));
+  const std::string tree = machine.hierarchy.kind() == Hierarchy::Kind::V2 ? "cg" : "cg/unified";
+  auto group = machine.create("amp4ec-1-2");
+  REQUIRE(group);
+  REQUIRE(group->freeze());
+  CHECK(machine.root.get(tree + "/amp4ec-1-2/cgroup.freeze") == "1\n");
+  REQUIRE(group->thaw());
+  CHECK(machine.root.get(tree + "/amp4ec-1-2/cgroup.freeze") == "0\n");
+
+  machine.kernel->freezes = false;
+  const auto stuck = group->freeze(5ms);
+  REQUIRE_FALSE(stuck);
+  CHECK(stuck.error().code == Errc::CgroupFailed);
+  CHECK(machine.root.get(tree + "/amp4ec-1-2/cgroup.freeze") == "0\n");  // runs again
+}
+
+TEST_CASE("freezing falls back to v1's freezer, and says where there is none") {
+  const Machine machine(build_hybrid);
+  machine.kernel->fail_below = "/unified";
+  auto group = machine.create("amp4ec-1-2");
+  REQUIRE(group);
+  const std::string file = "cg/freezer/amp4ec-1-2/freezer.state";
+  REQUIRE(group->freeze());
+  CHECK(machine.root.get(file) == "FROZEN\n");
+  REQUIRE(group->thaw());
+  CHECK(machine.root.get(file) == "THAWED\n");
+  machine.kernel->freezes = false;
+  CHECK_FALSE(group->freeze(5ms));
+  CHECK(machine.root.get(file) == "THAWED\n");
+
+  machine.root.put("cg/cpu,cpuacct/amp4ec-1-2/cgroup.procs", "0\n");  // something to kill that never dies
+  machine.root.put(file, "FROZEN\n");
+  CHECK_FALSE(group->kill_all(5ms));
+  CHECK(machine.root.get(file) == "FROZEN\n");  // not in the freezer's tree, so not ours to thaw
+  machine.root.put("cg/freezer/amp4ec-1-2/cgroup.procs", "0\n");
+  CHECK_FALSE(group->kill_all(5ms));
+  CHECK(machine.root.get(file) == "THAWED\n");  // a frozen process does not die
+  machine.root.put("cg/freezer/amp4ec-1-2/cgroup.procs", fmt::format("{}\n", ::getpid()));
+  CHECK(group->freeze(5ms).error().message.find("calling process") != std::string::npos);
+  machine.root.put("cg/freezer/amp4ec-1-2/cgroup.procs", "");
+  machine.root.put("cg/cpu,cpuacct/amp4ec-1-2/cgroup.procs", "");
+
+  const Machine without(build_v1);
+  auto plain = without.create("amp4ec-1-2");
+  REQUIRE(plain);
+  CHECK(plain->freeze().error().code == Errc::CgroupUnavailable);
 }

@@ -112,28 +112,51 @@ TEST_CASE("v2: what is not delegated is missing, the rest works") {
   CHECK(hierarchy->check(Controller::Cpu).error().code == Errc::CgroupUnavailable);
 }
 
-TEST_CASE("hybrid: v2 without controllers is left out, with a controller it serves that one") {
+TEST_CASE("hybrid: v1 limits, and v2 takes part without controllers") {
   const TempFolder root;
-  build_v1(root);
-  root.put("proc/self/cgroup", "3:memory:/host\n2:cpu,cpuacct:/\n0::/\n");
-  root.put("proc/self/mountinfo",
-           root.get("proc/self/mountinfo") + "33 20 0:5 / /cg/unified rw - cgroup2 cgroup2 rw\n");
-  root.put("cg/unified/cgroup.procs", "1\n");
-  root.put("cg/unified/cgroup.controllers", "hugetlb\n");
-  root.put("cg/unified/cgroup.subtree_control", "\n");
+  build_hybrid(root);
   const auto hierarchy = Hierarchy::detect(root.path());
   REQUIRE(hierarchy);
   CHECK(hierarchy->kind() == Hierarchy::Kind::Hybrid);
-  CHECK(hierarchy->trees().size() == 2);
-  CHECK(tree_of(*hierarchy, Controller::Memory)->version == 1);
+  REQUIRE(hierarchy->trees().size() == 6);
+  for (const auto controller : all_controllers) {
+    INFO(to_string(controller));
+    CHECK(hierarchy->check(controller));
+    CHECK(tree_of(*hierarchy, controller)->version == 1);
+  }
+  const auto& v2 = hierarchy->trees().back();
+  CHECK(v2.version == 2);
+  CHECK(v2.controllers.empty());
+  CHECK(v2.mount_point == root.path() + "/cg/unified");
+}
 
+TEST_CASE("hybrid: v2 serves the controllers that v1 has not") {
+  const TempFolder root;
+  build_hybrid(root);
   root.put("proc/self/cgroup", "2:cpu,cpuacct:/\n0::/\n");
-  root.put("cg/unified/cgroup.controllers", "memory\n");
+  root.put("cg/unified/cgroup.controllers", "memory pids\n");
   const auto mixed = Hierarchy::detect(root.path());
   REQUIRE(mixed);
   CHECK(mixed->kind() == Hierarchy::Kind::Hybrid);
   CHECK(tree_of(*mixed, Controller::Cpu)->version == 1);
-  CHECK(tree_of(*mixed, Controller::Memory)->version == 2);
+  CHECK(tree_of(*mixed, Controller::CpuAccounting)->version == 1);
+  for (const auto controller : {Controller::Memory, Controller::Pids, Controller::Freezer}) {
+    INFO(to_string(controller));
+    REQUIRE(tree_of(*mixed, controller) != nullptr);
+    CHECK(tree_of(*mixed, controller)->version == 2);
+  }
+  CHECK(mixed->check(Controller::Cpuset).error().code == Errc::CgroupUnavailable);
+}
+
+TEST_CASE("v2: a group above is not taken for the sake of cpuset or pids") {
+  const TempFolder root;
+  build_v2(root);
+  root.put("cg/cgroup.subtree_control", "cpu memory pids cpuset\n");
+  const auto hierarchy = Hierarchy::detect(root.path());
+  REQUIRE(hierarchy);
+  CHECK(hierarchy->trees().front().base == "/app.slice");
+  CHECK(hierarchy->check(Controller::Pids).error().code == Errc::CgroupUnavailable);
+  CHECK(hierarchy->check(Controller::Freezer));
 }
 
 TEST_CASE("no cgroups is a kind, not an error; limits then say so") {

@@ -107,6 +107,30 @@ TEST_CASE("populated") {
   CHECK_FALSE(parse_populated("frozen 0\n").has_value());
 }
 
+TEST_CASE("frozen, of both versions") {
+  CHECK(*parse_frozen("populated 1\nfrozen 1\n"));
+  CHECK_FALSE(*parse_frozen("populated 1\nfrozen 0\n"));
+  CHECK_FALSE(parse_frozen("populated 1\n").has_value());
+  CHECK(*parse_freezer_state("FROZEN\n"));
+  CHECK_FALSE(*parse_freezer_state("FREEZING\n"));
+  CHECK_FALSE(*parse_freezer_state("THAWED\n"));
+  for (const auto* text : {"", "frozen\n", "FROZEN \n"}) CHECK_FALSE(parse_freezer_state(text).has_value());
+}
+
+TEST_CASE("limits that may be \"max\"") {
+  CHECK(parse_max_file("max\n")->has_value() == false);
+  CHECK(**parse_max_file("4096\n") == 4096);
+  for (const auto* text : {"", "maximum\n", "-1\n", "4096 max\n"}) CHECK_FALSE(parse_max_file(text).has_value());
+
+  CHECK(parse_cpu_max("max 100000\n")->quota_us == 0);
+  CHECK(parse_cpu_max("8000 20000\n")->quota_us == 8000);
+  CHECK(parse_cpu_max("8000 20000\n")->period_us == 20000);
+  for (const auto* text : {"", "8000\n", "8000 0\n", "max max\n", "8000 20000 1\n", "-1 20000\n"}) {
+    INFO(text);
+    CHECK_FALSE(parse_cpu_max(text).has_value());
+  }
+}
+
 TEST_CASE("process lists") {
   CHECK(parse_processes("")->empty());
   CHECK(*parse_processes("12\n0\n345\n") == std::vector<pid_t>{12, 0, 345});

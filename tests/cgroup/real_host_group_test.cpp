@@ -12,7 +12,7 @@ using namespace amp4ec;
 using namespace amp4ec::cgroup;
 using namespace amp4ec::cgroup::test;
 
-TEST_CASE("what a crashed host leaves is killed and removed; a live host's groups stay") {
+TEST_CASE("what a killed host leaves is killed and removed; a live host's groups stay") {
   const auto machine = real_machine(GENERATE(0, 1));
   if (!machine) return;
   auto live = Group::create(machine->hierarchy, machine->host + "/high", {}, machine->backend);
@@ -20,7 +20,10 @@ TEST_CASE("what a crashed host leaves is killed and removed; a live host's group
 
   int orphan_pipe[2];
   REQUIRE(::pipe(orphan_pipe) == 0);
-  Child crashing([&] {
+  int ready_pipe[2];
+  REQUIRE(::pipe(ready_pipe) == 0);
+  const bool frozen = GENERATE(false, true);
+  Child host([&] {
     auto group = Group::create(machine->hierarchy, host_group_name().value() + "/low", {}, native_backend());
     if (!group) return 1;
     const pid_t orphan = ::fork();
@@ -29,13 +32,20 @@ TEST_CASE("what a crashed host leaves is killed and removed; a live host's group
       for (;;) ::pause();
     }
     if (!group->attach(orphan)) return 2;
-    ::_exit(0);  // without any destructor, as a crash
+    if (frozen && !group->freeze()) return 3;
+    if (::write(ready_pipe[1], "r", 1) != 1) return 4;
+    for (;;) ::pause();
   });
   const auto left = host_group_name(HostIdentity{
-      crashing.pid(), parse_process_stat(*detail::read_file(fmt::format("/proc/{}/stat", crashing.pid())))->start_time,
+      host.pid(), parse_process_stat(*detail::read_file(fmt::format("/proc/{}/stat", host.pid())))->start_time,
       this_host()->pid_namespace});
-  crashing.go();
-  REQUIRE(crashing.wait() == 0);
+  host.go();
+  char byte = 0;
+  REQUIRE(::read(ready_pipe[0], &byte, 1) == 1);
+  ::close(ready_pipe[0]);
+  ::close(ready_pipe[1]);
+  REQUIRE(::kill(host.pid(), SIGKILL) == 0);
+  REQUIRE(WTERMSIG(host.wait()) == SIGKILL);
   ::close(orphan_pipe[1]);
   for (const auto& tree : machine->hierarchy.trees()) CHECK(detail::exists(tree.folder(left)));
 
@@ -43,7 +53,6 @@ TEST_CASE("what a crashed host leaves is killed and removed; a live host's group
   REQUIRE(removed);
   CHECK(*removed >= 1);
   for (const auto& tree : machine->hierarchy.trees()) CHECK_FALSE(detail::exists(tree.folder(left)));
-  char byte = 0;
   CHECK(::read(orphan_pipe[0], &byte, 1) == 0);  // end of file: the orphan is dead
   ::close(orphan_pipe[0]);
   CHECK(live->read());

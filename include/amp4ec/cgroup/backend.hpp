@@ -27,17 +27,19 @@ class Backend {
                              std::string_view value) = 0;
   /// Moves a process with all its threads.
   virtual Result<void> attach(const Tree& tree, const std::string& group, pid_t process) = 0;
+  /// Moves one thread; on v2 within the group of its process.
+  virtual Result<void> attach_thread(const Tree& tree, const std::string& group, pid_t thread) = 0;
   /// Removes one group that has neither processes nor groups below it. A group that is gone already is no error.
   virtual Result<void> remove(const Tree& tree, const std::string& group) = 0;
 };
 
-/// The backend for a hierarchy: libcgroup where it is compiled in, knows every tree of the hierarchy and all of them
-/// are v1; the native one otherwise (libcgroup's way of making v2 groups breaks delegation before its 3.2.0). In the
-/// compiled part: link amp4ec::amp4ec. Without it, pass `native_backend()`.
+/// The backend for a hierarchy: libcgroup's where there is one, the native one otherwise. In the compiled part: link
+/// amp4ec::amp4ec. Without it, pass `native_backend()`.
 std::shared_ptr<Backend> default_backend(const Hierarchy& hierarchy);
 
-/// libcgroup for a hierarchy of v1 trees. In the compiled part. @error NotSupported when it is not compiled in or does
-/// not see the trees where they are mounted.
+/// libcgroup for the v1 trees of a hierarchy, the native backend for its v2 tree (libcgroup's way of making v2 groups
+/// breaks delegation before its 3.2.0). In the compiled part. @error NotSupported when it is not compiled in, when no
+/// tree is v1, or when it does not see one of them where it is mounted.
 Result<std::shared_ptr<Backend>> libcgroup_backend(const Hierarchy& hierarchy);
 
 }  // namespace amp4ec::cgroup

@@ -4,6 +4,8 @@
 #include <amp4ec/cgroup/backend.hpp>
 #include <amp4ec/cgroup/detail/counters.hpp>
 #include <amp4ec/cgroup/detail/group_tree.hpp>
+#include <amp4ec/cgroup/detail/kill.hpp>
+#include <amp4ec/cgroup/detail/limit_check.hpp>
 #include <amp4ec/cgroup/detail/limit_writer.hpp>
 #include <amp4ec/cgroup/hierarchy.hpp>
 #include <amp4ec/cgroup/limits.hpp>
@@ -13,6 +15,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <mutex>
@@ -26,8 +29,9 @@
 
 namespace amp4ec::cgroup {
 
-/// One control group: in every tree of the hierarchy a folder of the same name. Owns it: the destructor kills what runs
-/// in the group and removes it, blocking up to 5 s; what it could not remove is found by `remove_stale_groups`.
+/// One control group: in every tree of the hierarchy that is writable a folder of the same name. Owns it: the
+/// destructor kills what runs in the group and removes it, blocking up to 5 s; what it could not remove is found by
+/// `remove_stale_groups`.
 ///
 /// Layout: `<host group>/<node>/<worker>`. Limits sit on the node's group; a worker's group is for attaching,
 /// accounting and killing. Attach to the lowest groups only: v2 refuses processes beside limited groups.
@@ -47,20 +51,18 @@ class Group {
   /// left.
   static Result<Group> create(const Hierarchy& hierarchy, const std::string& path, const Limits& limits = {},
                               std::shared_ptr<Backend> backend = native_backend()) {
-    if (auto valid = check_path(path); !valid) return valid.error();
+    if (auto valid = detail::check_path(path); !valid) return valid.error();
     if (auto valid = detail::check_limits(limits); !valid) return valid.error();
     if (auto usable = hierarchy.check_create(); !usable) return usable.error();
-    if (limits.cpus.count > 0) {
-      if (auto usable = hierarchy.check(Controller::Cpu); !usable) return usable.error();
-    }
-    if (limits.memory.count > 0) {
-      if (auto usable = hierarchy.check(Controller::Memory); !usable) return usable.error();
+    const auto needed = detail::needed_controllers(limits);
+    for (const auto controller : needed) {
+      if (auto usable = hierarchy.check(controller); !usable) return usable.error();
     }
     Group group;
     group.path_ = path;
     group.backend_ = std::move(backend);
     group.owner_ = ::getpid();
-    if (auto made = group.make_folders(hierarchy); !made) return made.error();
+    if (auto made = group.make_folders(hierarchy, needed); !made) return made.error();
     // From here on, a failure ends in the destructor, which removes the folders.
     if (auto set = group.set_limits(limits); !set) return set.error();
     for (const auto& tree : group.trees_) {
@@ -83,24 +85,14 @@ class Group {
   /// The limits in force.
   [[nodiscard]] const Limits& limits() const noexcept { return limits_; }
 
-  /// Changes what differs from `limits()`. Lowering memory below what is in use makes the kernel reclaim; where it
-  /// cannot, v1 refuses and v2 kills. On v1 the quota is off for an instant, since the kernel checks each single write.
+  /// Changes what differs from `limits()`, while workers run. Lowering memory below what is in use makes the kernel
+  /// reclaim; where it cannot, v1 refuses and v2 kills. On v1 the quota is off for an instant, since the kernel checks
+  /// each single write. A narrower list of CPUs narrows the groups below; a wider one widens them again.
+  /// @error as of `create`; then the limits that were not changed yet are as before, and `limits()` says what holds.
   Result<void> set_limits(const Limits& limits) {
+    if (trees_.empty()) return removed();
     if (auto valid = detail::check_limits(limits); !valid) return valid;
-    if (limits.cpus != limits_.cpus || (limits.cpus.count > 0 && limits.cpu_period != limits_.cpu_period)) {
-      const auto* tree = tree_of(Controller::Cpu);
-      if (tree == nullptr) return missing(Controller::Cpu);
-      if (auto set = detail::write_cpu_limit(*backend_, *tree, path_, limits); !set) return set;
-    }
-    limits_.cpus = limits.cpus;
-    limits_.cpu_period = limits.cpu_period;
-    if (limits.memory != limits_.memory) {
-      const auto* tree = tree_of(Controller::Memory);
-      if (tree == nullptr) return missing(Controller::Memory);
-      if (auto set = detail::write_memory_limit(*backend_, *tree, path_, limits.memory); !set) return set;
-    }
-    limits_.memory = limits.memory;
-    return {};
+    return detail::change_limits(*backend_, trees_, path_, limits_, limits);
   }
 
   /// Moves a process with all its threads into the group. What it has allocated before stays charged to its old group.
@@ -125,11 +117,16 @@ class Group {
   /// the calling process is in the group.
   Result<void> kill_all(std::chrono::milliseconds timeout = default_timeout) const {
     const auto deadline = detail::Clock::now() + timeout;
-    for (const auto& tree : trees_) {
-      if (auto killed = detail::kill_until_empty(tree, path_, deadline); !killed) return killed;
-    }
-    return {};
+    return detail::kill_until_empty(*backend_, trees_, path_, deadline);
   }
+
+  /// Halts every process in the group and below it, and waits until the kernel says that all are halted. A frozen group
+  /// can be killed and removed. @error CgroupFailed after the timeout, when the group runs again, or when the calling
+  /// process is in the group; CgroupUnavailable where there is neither a v2 tree (Linux 5.2) nor v1's freezer.
+  Result<void> freeze(std::chrono::milliseconds timeout = default_timeout) const { return set_frozen(true, timeout); }
+
+  /// Lets a frozen group run again, and waits until the kernel says so.
+  Result<void> thaw(std::chrono::milliseconds timeout = default_timeout) const { return set_frozen(false, timeout); }
 
   /// What the group has used; about 5 us of CPU and no allocation. @error CgroupFailed when the group has been
   /// removed.
@@ -160,6 +157,7 @@ class Group {
       const auto& tree = trees_.back();
       if (auto gone = detail::remove_with_children(*backend_, tree, path_, deadline); !gone) return gone;
       owned.folders.erase(tree.folder(path_));
+      owned.cpus.erase(tree.folder(path_));
       detail::remove_unowned_parents(*backend_, tree, path_, owned);
       trees_.pop_back();
     }
@@ -179,23 +177,24 @@ class Group {
     std::swap(counters_, other.counters_);
   }
 
-  static Result<void> check_path(const std::string& path) {
-    static constexpr std::string_view letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
-    bool valid = path.starts_with("amp4ec-") && !path.ends_with('/');
-    for (std::string_view rest = path; valid && !rest.empty();) {
-      const auto name = detail::take_until(rest, '/');
-      valid = !name.empty() && name.size() <= 200 && name != "." && name != ".." &&
-              name.find_first_not_of(letters) == std::string_view::npos;
+  Result<void> set_frozen(bool frozen, std::chrono::milliseconds timeout) const {
+    if (trees_.empty()) return removed();
+    const auto deadline = detail::Clock::now() + timeout;
+    const Tree* v1 = nullptr;
+    for (const auto& tree : trees_) {
+      if (tree.version == 2 && detail::exists(detail::join(tree.folder(path_), files::freeze))) {
+        return detail::set_frozen(*backend_, tree, path_, frozen, deadline);
+      }
+      if (tree.version == 1 && tree.has(Controller::Freezer)) v1 = &tree;
     }
-    if (valid) return {};
-    return Error{Errc::InvalidArgument,
-                 fmt::format("'{}' is not a group; write for example amp4ec-17-4711/high, of letters, digits, '.', '_' "
-                             "and '-'",
-                             path)};
+    if (v1 != nullptr) return detail::set_frozen(*backend_, *v1, path_, frozen, deadline);
+    return Error{
+        Errc::CgroupUnavailable,
+        fmt::format("the group {} cannot be frozen: mount v2 (Linux 5.2 or later) or v1's freezer writable", path_)};
   }
 
   /// Fills `trees_` with the trees in which there is something to remove.
-  Result<void> make_folders(const Hierarchy& hierarchy) {
+  Result<void> make_folders(const Hierarchy& hierarchy, const std::vector<Controller>& needed) {
     auto& owned = detail::owned_groups();
     const std::lock_guard lock(owned.mutex);
     for (const auto& tree : hierarchy.trees()) {
@@ -204,13 +203,18 @@ class Group {
                      fmt::format("the group {} is there already; choose another name", tree.folder(path_))};
       }
     }
+    std::vector<Controller> controllers{Controller::Cpu, Controller::Memory};
+    for (const auto controller : needed) {
+      if (controller != Controller::Cpu && controller != Controller::Memory) controllers.push_back(controller);
+    }
     for (const auto& tree : hierarchy.trees()) {
       if (tree.refusal) continue;
-      if (auto made = detail::create_with_parents(*backend_, tree, path_); !made) {
+      if (auto made = detail::create_with_parents(*backend_, tree, path_, controllers); !made) {
         // The destructor must not wait for the lock that we hold, nor may half a tree stay behind.
         (void)backend_->remove(tree, path_);
         detail::remove_unowned_parents(*backend_, tree, path_, owned);
-        return made;
+        if (is_essential(tree, needed)) return made;
+        continue;
       }
       trees_.push_back(tree);
       owned.folders.insert(tree.folder(path_));
@@ -218,18 +222,11 @@ class Group {
     return {};
   }
 
-  [[nodiscard]] const Tree* tree_of(Controller controller) const noexcept {
-    for (const auto& tree : trees_) {
-      if (tree.has(controller)) return &tree;
-    }
-    return nullptr;
-  }
-
-  [[nodiscard]] Error missing(Controller controller) const {
-    if (trees_.empty()) return removed();
-    return Error{Errc::CgroupUnavailable,
-                 fmt::format("the group {} has no '{}' controller to limit; see Hierarchy::check", path_,
-                             to_string(controller))};
+  /// What has no limit to hold is left out where it cannot be made: a group without a freezer is still a group.
+  static bool is_essential(const Tree& tree, const std::vector<Controller>& needed) {
+    const auto has = [&](Controller controller) { return tree.has(controller); };
+    return has(Controller::Cpu) || has(Controller::CpuAccounting) || has(Controller::Memory) ||
+           std::any_of(needed.begin(), needed.end(), has);
   }
 
   [[nodiscard]] Error removed() const {

@@ -6,6 +6,8 @@
 #include <amp4ec/cgroup/proc_files.hpp>
 #include <amp4ec/core/error.hpp>
 
+#include <algorithm>
+#include <array>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -17,15 +19,24 @@ namespace amp4ec::cgroup {
 enum class Controller {
   Cpu,            ///< CPU quota.
   CpuAccounting,  ///< CPU time used. On v2 every group has it.
-  Memory,         ///< Memory limit and use.
+  Memory,         ///< Memory limits and use.
+  Cpuset,         ///< Which CPUs.
+  Pids,           ///< Number of processes and threads.
+  Freezer,        ///< Halting all processes. On v2 every group has it (Linux 5.2 and later).
 };
 
-/// The kernel's v1 name: "cpu", "cpuacct", "memory".
+inline constexpr std::array all_controllers{Controller::Cpu,    Controller::CpuAccounting, Controller::Memory,
+                                            Controller::Cpuset, Controller::Pids,          Controller::Freezer};
+
+/// The kernel's v1 name, e.g. "cpuacct".
 constexpr std::string_view to_string(Controller controller) noexcept {
   switch (controller) {
     case Controller::Cpu: return "cpu";
     case Controller::CpuAccounting: return "cpuacct";
     case Controller::Memory: return "memory";
+    case Controller::Cpuset: return "cpuset";
+    case Controller::Pids: return "pids";
+    case Controller::Freezer: return "freezer";
   }
   return "unknown";
 }
@@ -38,12 +49,10 @@ struct Tree {
   std::string base;                     ///< Groups are made below this one: "" or "/a/b".
   std::vector<Controller> controllers;  ///< What groups made here can count or limit.
   std::optional<Error> refusal;         ///< Why no group can be made here.
+  std::string mount_root{};             ///< The group that is seen at the mount point; "" for the top.
 
   [[nodiscard]] bool has(Controller controller) const noexcept {
-    for (const auto each : controllers) {
-      if (each == controller) return true;
-    }
-    return false;
+    return std::find(controllers.begin(), controllers.end(), controller) != controllers.end();
   }
   /// The folder of a group; of the base itself for "".
   [[nodiscard]] std::string folder(std::string_view group) const {
@@ -52,12 +61,24 @@ struct Tree {
   }
 };
 
+namespace detail {
+/// Where a group of /proc/<pid>/cgroup lies below a mount point that shows the groups from `mount_root` on. A process
+/// outside the part that is mounted (a container) has its place at the mount point.
+inline std::string group_below(std::string_view mount_root, std::string_view path) {
+  if (!path.starts_with(mount_root)) return {};
+  path.remove_prefix(mount_root.size());
+  if (path == "/" || !path.starts_with('/') || path.starts_with("/..")) return {};
+  return std::string(path);
+}
+}  // namespace detail
+
 /// What the machine offers: v1, v2, both (hybrid: each controller lives in one of them) or nothing. A plain value.
 ///
 /// Where groups are made. v1: below the group of this process, so that limits set on the host hold for its workers too.
 /// v2: below the nearest group, from the host's own upwards, whose children can have the controllers. That is rarely
 /// the host's own group: the kernel gives no controllers to the children of a group that holds processes. To keep
-/// workers inside a delegated group, start the host in a child of it.
+/// workers inside a delegated group, start the host in a child of it. Beside v1 trees, groups are made in the v2 tree
+/// even where it has no controllers: for killing, freezing, events and pressure.
 class Hierarchy {
  public:
   enum class Kind { None, V1, V2, Hybrid };
@@ -71,7 +92,7 @@ class Hierarchy {
   static Result<Hierarchy> detect(const std::string& root = "/");
 
   [[nodiscard]] Kind kind() const noexcept { return kind_; }
-  /// The trees that carry a controller we know, each controller in one of them.
+  /// The v1 trees that carry a controller we know, and the v2 tree; each controller in one of them.
   [[nodiscard]] const std::vector<Tree>& trees() const noexcept { return trees_; }
 
   /// Whether groups can be made that have this controller. @error CgroupUnavailable, PermissionDenied: why not, and how
@@ -108,24 +129,14 @@ class Hierarchy {
   }
 
  private:
-  static std::string own_below(const Mount& mount, std::string_view own_path);
   static std::string parent_of(std::string_view group) { return std::string(group.substr(0, group.rfind('/'))); }
   static std::optional<Error> refusal_of(const Tree& tree);
-  static std::vector<Controller> controllers_v2(const Tree& tree, bool accounting);
-  static void choose_base_v2(Tree& tree, bool accounting);
+  static std::vector<Controller> controllers_v2(const Tree& tree, const std::vector<Controller>& core);
+  static void choose_base_v2(Tree& tree, const std::vector<Controller>& core);
 
   Kind kind_ = Kind::None;
   std::vector<Tree> trees_;
 };
-
-inline std::string Hierarchy::own_below(const Mount& mount, std::string_view own_path) {
-  const std::string_view root = mount.root == "/" ? std::string_view() : std::string_view(mount.root);
-  // A process outside the part that is mounted (a container) has its place at the mount point.
-  if (!own_path.starts_with(root)) return {};
-  own_path.remove_prefix(root.size());
-  if (own_path == "/" || !own_path.starts_with('/') || own_path.starts_with("/..")) return {};
-  return std::string(own_path);
-}
 
 inline std::optional<Error> Hierarchy::refusal_of(const Tree& tree) {
   const auto base = tree.folder("");
@@ -135,7 +146,8 @@ inline std::optional<Error> Hierarchy::refusal_of(const Tree& tree) {
   return std::nullopt;
 }
 
-inline std::vector<Controller> Hierarchy::controllers_v2(const Tree& tree, bool accounting) {
+/// `core`: what v2 counts or does in every group, as far as no v1 tree has it.
+inline std::vector<Controller> Hierarchy::controllers_v2(const Tree& tree, const std::vector<Controller>& core) {
   const auto base = tree.folder("");
   const auto text = [&](std::string_view file) {
     auto content = detail::read_file(detail::join(base, file));
@@ -147,26 +159,27 @@ inline std::vector<Controller> Hierarchy::controllers_v2(const Tree& tree, bool 
   const bool can_enable = detail::writable(detail::join(base, files::subtree_control)) &&
                           (!detail::exists(detail::join(base, files::type)) || text(files::processes).empty());
   const auto offered = can_enable ? text(files::controllers) : std::string();
-  std::vector<Controller> usable;
-  for (const auto controller : {Controller::Cpu, Controller::Memory}) {
+  auto usable = core;
+  for (const auto controller : {Controller::Cpu, Controller::Memory, Controller::Cpuset, Controller::Pids}) {
     const auto name = to_string(controller);
     if (detail::has_word(enabled, ' ', name) || detail::has_word(offered, ' ', name)) usable.push_back(controller);
   }
-  if (accounting) usable.push_back(Controller::CpuAccounting);
   return usable;
 }
 
-inline void Hierarchy::choose_base_v2(Tree& tree, bool accounting) {
+inline void Hierarchy::choose_base_v2(Tree& tree, const std::vector<Controller>& core) {
+  // The other controllers are not worth leaving a nearer group for.
+  const auto worth = [](const Tree& place) {
+    return static_cast<int>(place.has(Controller::Cpu)) + static_cast<int>(place.has(Controller::Memory));
+  };
   tree.base = tree.own;
-  tree.controllers = controllers_v2(tree, accounting);
+  tree.controllers = controllers_v2(tree, core);
   tree.refusal = refusal_of(tree);
   for (Tree candidate = tree; !candidate.base.empty();) {
     candidate.base = parent_of(candidate.base);
-    candidate.controllers = controllers_v2(candidate, accounting);
+    candidate.controllers = controllers_v2(candidate, core);
     candidate.refusal = refusal_of(candidate);
-    if (!candidate.refusal && (tree.refusal || candidate.controllers.size() > tree.controllers.size())) {
-      tree = candidate;
-    }
+    if (!candidate.refusal && (tree.refusal || worth(candidate) > worth(tree))) tree = candidate;
   }
 }
 
@@ -192,10 +205,11 @@ inline Result<Hierarchy> Hierarchy::detect(const std::string& root) {
       Tree tree;
       tree.version = mount.version;
       tree.mount_point = root == "/" ? mount.mount_point : detail::join(root, mount.mount_point);
-      tree.own = own_below(mount, own.path);
+      if (mount.root != "/") tree.mount_root = mount.root;
+      tree.own = detail::group_below(tree.mount_root, own.path);
       if (!detail::exists(tree.mount_point + tree.own)) tree.own.clear();
       tree.base = tree.own;
-      for (const auto controller : {Controller::Cpu, Controller::CpuAccounting, Controller::Memory}) {
+      for (const auto controller : all_controllers) {
         if (detail::has_word(own.controllers, ',', to_string(controller))) tree.controllers.push_back(controller);
       }
       (mount.version == 2 ? v2 : v1).push_back(std::move(tree));
@@ -204,15 +218,13 @@ inline Result<Hierarchy> Hierarchy::detect(const std::string& root) {
   }
   std::erase_if(v1, [](const Tree& tree) { return tree.controllers.empty(); });
   for (auto& tree : v1) tree.refusal = refusal_of(tree);
-  bool v1_accounts = false;
-  for (const auto& tree : v1) v1_accounts = v1_accounts || tree.has(Controller::CpuAccounting);
-  for (auto& tree : v2) choose_base_v2(tree, !v1_accounts);
+  std::vector<Controller> core{Controller::CpuAccounting, Controller::Freezer};
+  for (const auto& tree : v1) {
+    std::erase_if(core, [&](Controller controller) { return tree.has(controller); });
+  }
+  for (auto& tree : v2) choose_base_v2(tree, core);
 
   const auto kind = v1.empty() ? (v2.empty() ? Kind::None : Kind::V2) : (v2.empty() ? Kind::V1 : Kind::Hybrid);
-  // Beside v1, a v2 tree without controllers has nothing to add.
-  if (kind == Kind::Hybrid) {
-    std::erase_if(v2, [](const Tree& tree) { return tree.controllers.empty(); });
-  }
   v1.insert(v1.end(), v2.begin(), v2.end());
   return Hierarchy(kind, std::move(v1));
 }

@@ -4,6 +4,7 @@
 #include <amp4ec/cgroup/backend.hpp>
 #include <amp4ec/cgroup/detail/file.hpp>
 #include <amp4ec/cgroup/detail/group_tree.hpp>
+#include <amp4ec/cgroup/detail/kill.hpp>
 #include <amp4ec/cgroup/hierarchy.hpp>
 #include <amp4ec/cgroup/kernel_files.hpp>
 #include <amp4ec/cgroup/native_backend.hpp>
@@ -17,11 +18,14 @@
 #include <csignal>
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -46,6 +50,12 @@ inline std::string host_group_name(const HostIdentity& host) {
   return host.pid_namespace == HostIdentity::initial_namespace ? name : fmt::format("{}-{}", name, host.pid_namespace);
 }
 
+/// The name of the group that holds the groups for a host's threads. Not the other one's name: v2 does not mix groups
+/// for threads and groups for processes.
+inline std::string thread_group_name(const HostIdentity& host) {
+  return fmt::format("amp4ec-threads{}", host_group_name(host).substr(std::string_view("amp4ec").size()));
+}
+
 /// Nothing for a name that `host_group_name` did not make.
 inline std::optional<HostIdentity> parse_host_group(std::string_view name) {
   auto rest = name;
@@ -58,6 +68,13 @@ inline std::optional<HostIdentity> parse_host_group(std::string_view name) {
   const HostIdentity host{static_cast<pid_t>(*pid), *start_time, *pid_namespace};
   if (host_group_name(host) != name) return std::nullopt;
   return host;
+}
+
+/// Nothing for a name that `thread_group_name` did not make.
+inline std::optional<HostIdentity> parse_thread_group(std::string_view name) {
+  static constexpr std::string_view prefix = "amp4ec-threads-";
+  if (!name.starts_with(prefix)) return std::nullopt;
+  return parse_host_group(fmt::format("amp4ec-{}", name.substr(prefix.size())));
 }
 
 /// The calling process. @error CgroupUnavailable or CgroupFailed when /proc cannot be read.
@@ -78,6 +95,13 @@ inline Result<std::string> host_group_name() {
   return host_group_name(*host);
 }
 
+/// The name of the group that holds all groups for threads of the calling process.
+inline Result<std::string> thread_group_name() {
+  const auto host = this_host();
+  if (!host) return host.error();
+  return thread_group_name(*host);
+}
+
 /// Whether the process that made the group has ended. False in doubt, and for hosts of other pid namespaces.
 inline bool is_stale(const HostIdentity& host) {
   const auto self = this_host();
@@ -94,50 +118,70 @@ inline bool is_stale(const HostIdentity& host) {
 
 namespace detail {
 
-struct StaleSweep {
-  Backend& backend;
-  std::set<std::string> removed;
-  std::optional<Error> failure;
-
-  void run(const Tree& tree, const std::string& base, int depth) {
-    static constexpr int deepest = 16;
-    for (const auto& name : subfolders(tree.mount_point + base)) {
-      const auto host = parse_host_group(name);
-      if (host) {
-        if (is_stale(*host)) remove(tree, base, name);
-      } else if (depth < deepest) {
-        run(tree, base + "/" + name, depth + 1);
-      }
+/// Adds the trees, based where the leftover lies, to the names of the hosts that have ended.
+inline void find_stale_groups(const Tree& tree, const std::string& base,
+                              std::map<std::string, std::vector<Tree>>& found, int depth = 0) {
+  static constexpr int deepest = 16;
+  for (const auto& name : subfolders(tree.mount_point + base)) {
+    const auto host = name.starts_with("amp4ec-threads-") ? parse_thread_group(name) : parse_host_group(name);
+    if (host) {
+      auto place = tree;
+      place.base = base;
+      // Another user's are not ours to clean up.
+      if (is_stale(*host) && writable(place.folder(""))) found[name].push_back(std::move(place));
+    } else if (depth < deepest) {
+      find_stale_groups(tree, base + "/" + name, found, depth + 1);
     }
   }
+}
 
-  void remove(Tree tree, const std::string& base, const std::string& group) {
-    tree.base = base;
-    if (!writable(tree.folder(""))) return;  // another user's; not ours to clean up
-    const auto deadline = Clock::now() + std::chrono::seconds(5);
-    auto gone = kill_until_empty(tree, group, deadline);
+/// Whether a group for threads, or one below it, holds some.
+inline bool has_threads(const std::vector<Tree>& trees, const std::string& group) {
+  for (const auto& tree : trees) {
+    const auto text = read_file(join(tree.folder(group), tree.version == 2 ? files::threads : files::tasks));
+    if (text && !text->empty()) return true;
+    for (const auto& name : subfolders(tree.folder(group))) {
+      if (has_threads({tree}, join(group, name))) return true;
+    }
+  }
+  return false;
+}
+
+inline Result<void> remove_stale_group(Backend& backend, const std::vector<Tree>& trees, const std::string& group) {
+  const auto deadline = Clock::now() + std::chrono::seconds(5);
+  Result<void> gone;
+  if (!parse_thread_group(group)) gone = kill_until_empty(backend, trees, group, deadline);
+  for (const auto& tree : trees) {
     if (gone) gone = remove_with_children(backend, tree, group, deadline);
-    if (gone) {
-      removed.insert(group);
-    } else if (gone.error().code != Errc::PermissionDenied) {
-      failure = gone.error();
-    }
   }
-};
+  return gone;
+}
 
 }  // namespace detail
 
 /// Kills and removes what hosts that have ended (crashed, killed) left behind, wherever in the hierarchy's trees it is.
-/// Touches no group that `host_group_name` did not name, no group of a live host, of another pid namespace or of
-/// another user. Returns how many hosts it cleaned up after. Blocks: a walk over all groups, up to 5 s for each
-/// leftover.
+/// Touches no group that `host_group_name` or `thread_group_name` did not name, no group of a live host, of another pid
+/// namespace or of another user. Returns how many hosts it cleaned up after. Blocks: a walk over all groups, up to 5 s
+/// for each leftover.
 /// @error CgroupFailed when a leftover could not be removed; the others have been.
 inline Result<std::size_t> remove_stale_groups(const Hierarchy& hierarchy,
                                                const std::shared_ptr<Backend>& backend = native_backend()) {
-  detail::StaleSweep sweep{*backend, {}, {}};
-  for (const auto& tree : hierarchy.trees()) sweep.run(tree, "", 0);
-  if (sweep.failure) return *sweep.failure;
-  return sweep.removed.size();
+  std::map<std::string, std::vector<Tree>> stale;
+  for (const auto& tree : hierarchy.trees()) detail::find_stale_groups(tree, "", stale);
+  std::set<std::string> hosts;
+  std::optional<Error> failure;
+  for (const auto& [group, trees] : stale) {
+    const auto of_threads = parse_thread_group(group);
+    // Children of a host's threads are no workers of ours to kill; their group stays until they have ended.
+    if (of_threads && detail::has_threads(trees, group)) continue;
+    if (auto gone = detail::remove_stale_group(*backend, trees, group); gone) {
+      hosts.insert(of_threads ? host_group_name(*of_threads) : group);
+    } else if (gone.error().code != Errc::PermissionDenied) {
+      failure = gone.error();
+    }
+  }
+  if (failure) return *failure;
+  return hosts.size();
 }
 
 }  // namespace amp4ec::cgroup

@@ -25,13 +25,21 @@ namespace files {
 inline constexpr std::string_view processes = "cgroup.procs";
 inline constexpr std::string_view cpu_stat = "cpu.stat";
 inline constexpr std::string_view memory_stat = "memory.stat";
+inline constexpr std::string_view cpuset_cpus = "cpuset.cpus";
+inline constexpr std::string_view pids_max = "pids.max";
 // v2
 inline constexpr std::string_view controllers = "cgroup.controllers";
 inline constexpr std::string_view subtree_control = "cgroup.subtree_control";
 inline constexpr std::string_view type = "cgroup.type";  ///< Every group but the real root has it.
 inline constexpr std::string_view kill = "cgroup.kill";  ///< Linux 5.14 and later.
 inline constexpr std::string_view events = "cgroup.events";
+inline constexpr std::string_view freeze = "cgroup.freeze";    ///< Linux 5.2 and later.
+inline constexpr std::string_view threads = "cgroup.threads";  ///< Thread ids.
 inline constexpr std::string_view cpu_max = "cpu.max";
+inline constexpr std::string_view cpu_max_burst = "cpu.max.burst";  ///< Linux 5.14 and later.
+inline constexpr std::string_view cpu_weight = "cpu.weight";
+inline constexpr std::string_view cpuset_cpus_effective = "cpuset.cpus.effective";
+inline constexpr std::string_view memory_high = "memory.high";
 inline constexpr std::string_view memory_max = "memory.max";
 inline constexpr std::string_view memory_swap_max = "memory.swap.max";
 inline constexpr std::string_view memory_current = "memory.current";
@@ -43,7 +51,13 @@ inline constexpr std::string_view io_pressure = "io.pressure";
 // v1
 inline constexpr std::string_view cpu_quota = "cpu.cfs_quota_us";
 inline constexpr std::string_view cpu_period = "cpu.cfs_period_us";
+inline constexpr std::string_view cpu_burst = "cpu.cfs_burst_us";  ///< Linux 5.14 and later.
+inline constexpr std::string_view cpu_shares = "cpu.shares";
 inline constexpr std::string_view cpu_usage = "cpuacct.usage";
+inline constexpr std::string_view cpuset_mems = "cpuset.mems";
+inline constexpr std::string_view freezer_state = "freezer.state";
+inline constexpr std::string_view tasks = "tasks";  ///< Thread ids.
+inline constexpr std::string_view memory_soft_limit = "memory.soft_limit_in_bytes";
 inline constexpr std::string_view memory_limit = "memory.limit_in_bytes";
 inline constexpr std::string_view memory_swap_limit = "memory.memsw.limit_in_bytes";  ///< Memory plus swap.
 inline constexpr std::string_view memory_usage = "memory.usage_in_bytes";
@@ -58,6 +72,32 @@ inline Result<std::uint64_t> parse_number_file(std::string_view text) {
   const auto number = detail::to_number(text);
   if (!number) return detail::malformed("a number", text);
   return *number;
+}
+
+/// One number or "max", and a newline: memory.max, pids.max and their like. Nothing for "max".
+inline Result<std::optional<std::uint64_t>> parse_max_file(std::string_view text) {
+  if (text.ends_with('\n')) text.remove_suffix(1);
+  if (text == "max") return std::optional<std::uint64_t>{};
+  const auto number = detail::to_number(text);
+  if (!number) return detail::malformed("a number or 'max'", text);
+  return number;
+}
+
+/// A quota of CPU time in each period, in microseconds; 0 is no quota.
+struct CpuMax {
+  std::uint64_t quota_us = 0;
+  std::uint64_t period_us = 0;
+};
+
+/// cpu.max: "<quota or max> <period>".
+inline Result<CpuMax> parse_cpu_max(std::string_view text) {
+  auto rest = text;
+  const auto quota = parse_max_file(detail::take_until(rest, ' '));
+  if (!quota) return quota.error();
+  const auto period = parse_number_file(rest);
+  if (!period) return period.error();
+  if (*period == 0) return detail::malformed("a period", text);
+  return CpuMax{quota->value_or(0), *period};
 }
 
 /// The number behind `key` in a file of "key number" lines; nothing if there is no such line.
@@ -170,6 +210,21 @@ inline Result<bool> parse_populated(std::string_view text) {
   const auto populated = require_key(text, "populated");
   if (!populated) return populated.error();
   return *populated != 0;
+}
+
+/// cgroup.events: whether all processes of the group and those below it are halted.
+inline Result<bool> parse_frozen(std::string_view text) {
+  const auto frozen = require_key(text, "frozen");
+  if (!frozen) return frozen.error();
+  return *frozen != 0;
+}
+
+/// freezer.state of v1: whether all processes of the group and those below it are halted.
+inline Result<bool> parse_freezer_state(std::string_view text) {
+  if (text.ends_with('\n')) text.remove_suffix(1);
+  if (text == "FROZEN") return true;
+  if (text == "FREEZING" || text == "THAWED") return false;
+  return detail::malformed("FROZEN, FREEZING or THAWED", text);
 }
 
 /// cgroup.procs. A process of a foreign pid namespace appears as 0.

@@ -37,6 +37,10 @@ class NativeBackend : public Backend {
     return write(tree, group, files::processes, fmt::to_string(process));
   }
 
+  Result<void> attach_thread(const Tree& tree, const std::string& group, pid_t thread) override {
+    return write(tree, group, tree.version == 2 ? files::threads : files::tasks, fmt::to_string(thread));
+  }
+
   Result<void> remove(const Tree& tree, const std::string& group) override {
     const auto folder = tree.folder(group);
     if (::rmdir(folder.c_str()) != 0 && errno != ENOENT) {

@@ -1,85 +1,91 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <amp4ec/cgroup/backend.hpp>
-#include <amp4ec/cgroup/detail/file.hpp>
-#include <amp4ec/cgroup/kernel_files.hpp>
-#include <amp4ec/cgroup/limits.hpp>
+#include <amp4ec/cgroup/detail/cpu_limits.hpp>
+#include <amp4ec/cgroup/detail/cpuset_limit.hpp>
+#include <amp4ec/cgroup/detail/group_tree.hpp>
+#include <amp4ec/cgroup/detail/memory_limits.hpp>
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
 #include <string>
-#include <string_view>
-#include <utility>
+#include <vector>
 
+/// Changing limits. Each kind of limit is a type with the same static members: `controller`, `same`, `copy`, `write`
+/// (from any state of the kernel's files) and `read`.
 namespace amp4ec::cgroup::detail {
 
-inline Result<void> check_limits(const Limits& limits) {
-  const auto period = limits.cpu_period.count();
-  if (period < 1'000 || period > 1'000'000) {
-    return Error{Errc::InvalidArgument,
-                 fmt::format("a CPU period of {} us is outside the kernel's 1 ms to 1 s", period)};
+struct PidsLimit {
+  static constexpr Controller controller = Controller::Pids;
+
+  static bool same(const Limits& a, const Limits& b) { return a.pids == b.pids; }
+  static void copy(const Limits& from, Limits& to) { to.pids = from.pids; }
+  static Result<void> write(const Place& place, const Limits& limits) {
+    return place.write(files::pids_max, limits.pids > 0 ? fmt::to_string(limits.pids) : "max");
   }
-  const auto cpus = limits.cpus.count;
-  if (!std::isfinite(cpus) || cpus < 0 || cpus > 1e6 || (cpus > 0 && cpus < 0.001)) {
-    return Error{Errc::InvalidArgument,
-                 fmt::format("a CPU quota of {} is neither 0 (no limit) nor at least 0.001", cpus)};
+  static Result<void> read(const Place& place, Limits& limits) {
+    const auto most = place.read(files::pids_max, parse_max_file);
+    if (!most) return most.error();
+    limits.pids = most->value_or(0);
+    return {};
   }
+};
+
+inline const Tree* tree_of(const std::vector<Tree>& trees, Controller controller) noexcept {
+  for (const auto& tree : trees) {
+    if (tree.has(controller)) return &tree;
+  }
+  return nullptr;
+}
+
+/// Brings one kind of limit from `current` to `wanted`. After a failure the old one is in force again, or `current`
+/// says what is.
+template <class Limit>
+Result<void> change_limit(Backend& backend, const std::vector<Tree>& trees, const std::string& group, Limits& current,
+                          const Limits& wanted) {
+  if (!Limit::same(current, wanted)) {
+    const auto* tree = tree_of(trees, Limit::controller);
+    if (tree == nullptr) {
+      return Error{Errc::CgroupUnavailable,
+                   fmt::format("the group {} has no '{}' controller to limit; see Hierarchy::check", group,
+                               to_string(Limit::controller))};
+    }
+    const Place place{backend, *tree, group};
+    if (place.v2()) {
+      const auto handed_down = read_file(place.path(files::controllers));
+      if (handed_down &&
+          !has_word(handed_down->substr(0, handed_down->find('\n')), ' ', to_string(Limit::controller))) {
+        if (auto handed = hand_down(backend, *tree, group, {Limit::controller}); !handed) return handed;
+      }
+    }
+    if (auto written = Limit::write(place, wanted); !written) {
+      if (!Limit::write(place, current)) (void)Limit::read(place, current);
+      return written;
+    }
+  }
+  Limit::copy(wanted, current);
   return {};
 }
 
-struct CpuQuota {
-  std::int64_t quota_us;
-  std::int64_t period_us;
-};
-
-/// The kernel grants at least 1 ms a period, so small quotas stretch the period.
-inline CpuQuota cpu_quota(const Limits& limits) {
-  const auto shortest = static_cast<std::int64_t>(std::ceil(1000 / limits.cpus.count));
-  const auto period = std::min<std::int64_t>(std::max<std::int64_t>(limits.cpu_period.count(), shortest), 1'000'000);
-  const auto quota = std::llround(limits.cpus.count * static_cast<double>(period));
-  return {std::max<std::int64_t>(quota, 1000), period};
+template <class... Limit>
+Result<void> change_each(Backend& backend, const std::vector<Tree>& trees, const std::string& group, Limits& current,
+                         const Limits& wanted) {
+  Result<void> changed;
+  (void)((changed = change_limit<Limit>(backend, trees, group, current, wanted)).has_value() && ...);
+  return changed;
 }
 
-inline Result<void> write_cpu_limit(Backend& backend, const Tree& tree, const std::string& group,
-                                    const Limits& limits) {
-  const bool limited = limits.cpus.count > 0;
-  const auto [quota, period] = limited ? cpu_quota(limits) : CpuQuota{0, limits.cpu_period.count()};
-  if (tree.version == 2) {
-    return backend.write(tree, group, files::cpu_max,
-                         limited ? fmt::format("{} {}", quota, period) : fmt::format("max {}", period));
-  }
-  // The kernel checks the ratio after each write. Without a quota in between, a new period could be refused for a ratio
-  // that nobody asked for.
-  if (auto written = backend.write(tree, group, files::cpu_quota, "-1"); !written) return written;
-  if (auto written = backend.write(tree, group, files::cpu_period, fmt::to_string(period)); !written) return written;
-  if (!limited) return {};
-  return backend.write(tree, group, files::cpu_quota, fmt::to_string(quota));
+/// Changes what differs between `current`, which is in force, and `wanted`, and keeps `current` true.
+inline Result<void> change_limits(Backend& backend, const std::vector<Tree>& trees, const std::string& group,
+                                  Limits& current, const Limits& wanted) {
+  return change_each<QuotaLimit, WeightLimit, CpusetLimit, MemoryLimit, MemoryHighLimit, PidsLimit>(
+      backend, trees, group, current, wanted);
 }
 
-inline Result<void> write_memory_limit(Backend& backend, const Tree& tree, const std::string& group, Bytes memory) {
-  const bool limited = memory.count > 0;
-  const auto folder = tree.folder(group);
-  if (tree.version == 2) {
-    const auto value = limited ? fmt::to_string(memory.count) : std::string("max");
-    if (auto written = backend.write(tree, group, files::memory_max, value); !written) return written;
-    if (!exists(join(folder, files::memory_swap_max))) return {};  // a kernel without swap accounting
-    return backend.write(tree, group, files::memory_swap_max, limited ? "0" : "max");
-  }
-  const auto value = limited ? fmt::to_string(memory.count) : std::string("-1");
-  std::pair order{files::memory_limit, files::memory_swap_limit};
-  const auto swap_text = read_file(join(folder, files::memory_swap_limit));
-  if (!swap_text) return backend.write(tree, group, files::memory_limit, value);  // no swap accounting
-  const auto swap_limit = parse_number_file(*swap_text);
-  if (!swap_limit) return swap_limit.error();
-  // memory <= memory plus swap must hold after every write: the outer limit goes first on the way up, last on the way
-  // down.
-  if (!limited || memory.count > *swap_limit) std::swap(order.first, order.second);
-  if (auto written = backend.write(tree, group, order.first, value); !written) return written;
-  return backend.write(tree, group, order.second, value);
+/// As `change_limits`, for those that threads can be held to.
+inline Result<void> change_cpu_limits(Backend& backend, const std::vector<Tree>& trees, const std::string& group,
+                                      Limits& current, const Limits& wanted) {
+  return change_each<QuotaLimit, WeightLimit>(backend, trees, group, current, wanted);
 }
 
 }  // namespace amp4ec::cgroup::detail

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # setup.sh [--dev]: installs the Debian packages that amp4ec needs, and sees to it that LibTorch finds an optimised BLAS.
 #
-#   --dev   also what checks the project: clang-format, clang-tidy, debootstrap, benchmark, torchvision, ...
+#   --dev   also what checks the project: clang-format, clang-tidy, debootstrap, QEMU, benchmark, torchvision, ...
 #
 # Asks dpkg first: when nothing is missing it changes nothing, needs no rights and takes a moment. Installing needs root
 # or sudo. For Debian 12 and later.
@@ -13,7 +13,8 @@ packages=(libtorch-dev libopenblas0-pthread libcgroup-dev prometheus-cpp-dev lib
   libcli11-dev cmake ninja-build g++ ccache pkg-config)
 case "${1:-}" in
   --help | -h) print_help && exit ;;
-  --dev) packages+=(clang-format clang-tidy debootstrap git procps libbenchmark-dev python3-torchvision) ;;
+  --dev) packages+=(clang-format clang-tidy debootstrap qemu-system-x86 e2fsprogs git procps libbenchmark-dev
+    python3-torchvision) ;;
   '') ;;
   *) die "unknown option '$1'; see --help" ;;
 esac

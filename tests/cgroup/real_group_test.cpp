@@ -78,11 +78,14 @@ TEST_CASE("a busy child gets its quota and no more") {
     ::usleep(1000);
     after = node->read().value();
   }
+  // A CPU that is late to stop the child (it may itself be virtual) lends it time, which the child has paid back before
+  // it runs again; so the time that has passed counts from when it has been stopped twice more.
+  while (node->read()->nr_throttled < after.nr_throttled + 2) ::usleep(1000);
   const std::chrono::duration<double> wall = Clock::now() - start;
   const std::chrono::duration<double> used = after.cpu_time - before.cpu_time;
   INFO("used " << used.count() << " s of CPU in " << wall.count() << " s");
-  // The quota of the period that is under way comes in one piece, and a CPU takes it in slices of 5 ms.
-  CHECK(used.count() <= 1.02 * 0.3 * wall.count() + 0.012);
+  // The quota of the first period, 6 ms, is there at the start.
+  CHECK(used.count() <= 1.02 * 0.3 * wall.count() + 0.006);
   CHECK(after.nr_throttled > before.nr_throttled);
   CHECK(after.throttled_time > before.throttled_time);
   CHECK(worker->read()->cpu_time > 200ms);

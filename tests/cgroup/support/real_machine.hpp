@@ -44,7 +44,7 @@ inline std::optional<RealMachine> real_machine(int which) {
   if (which == 1) {
     auto libcgroup = libcgroup_backend(*hierarchy);
     if (!libcgroup) {
-      WARN("skipped: " << libcgroup.error().what());
+      WARN("without libcgroup: " << libcgroup.error().what());
       return std::nullopt;
     }
     backend = *libcgroup;

@@ -32,7 +32,8 @@ void put_v1(const TempFolder& root, const std::string& group, std::uint64_t cpu_
   root.put(memory + "/cgroup.procs", processes);
   root.put(memory + "/memory.usage_in_bytes", "1000000\n");
   root.put(memory + "/memory.max_usage_in_bytes", "1500000\n");
-  root.put(memory + "/memory.stat", "cache 1\ninactive_file 7\ntotal_inactive_file 400000\n");
+  root.put(memory + "/memory.stat",
+           "cache 1\ninactive_file 7\ntotal_inactive_file 400000\ntotal_pgfault 9\ntotal_pgmajfault 1\n");
   root.put(memory + "/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n");
   root.put(memory + "/memory.limit_in_bytes", "9223372036854771712\n");
 }
@@ -46,7 +47,7 @@ void put_v2(const TempFolder& root, const std::string& folder, std::uint64_t cpu
   root.put(folder + "/memory.max", "max\n");
   root.put(folder + "/memory.current", "1000000\n");
   root.put(folder + "/memory.peak", "1500000\n");
-  root.put(folder + "/memory.stat", "anon 1\ninactive_file 400000\n");
+  root.put(folder + "/memory.stat", "anon 1\ninactive_file 400000\npgfault 9\npgmajfault 1\n");
   root.put(folder + "/memory.events", "low 0\noom 1\noom_kill 1\n");
 }
 

@@ -93,7 +93,7 @@ TEST_CASE("node names cannot break the text") {
   CHECK(values.contains(R"(amp4ec_node_up{node="back\\slash"})"));
   CHECK(values.contains("amp4ec_node_up{node=\"\xC3\xA4gypten\"}"));
   CHECK(values.contains("amp4ec_node_up{node=\"cut \xEF\xBF\xBD\"}"));
-  CHECK(values.size() == 5 * 4);  // up, age, queued, requests
+  CHECK(values.size() == 5 * 7);  // up, stalled, age, queued, requests, ring bytes in and out
 }
 
 TEST_CASE("the endpoint answers over loopback with the sample of the moment, and goes with its object") {

@@ -103,6 +103,11 @@ class Hierarchy {
       if (tree.refusal) return *tree.refusal;
       return {};
     }
+    // On v2 a group shows only what was handed on to it: without rights there is no controller to look at, but a
+    // reason.
+    for (const auto& tree : trees_) {
+      if (kind_ == Kind::V2 && tree.refusal) return *tree.refusal;
+    }
     const auto name = to_string(controller);
     if (kind_ == Kind::None) {
       return Error{

@@ -163,6 +163,7 @@ inline Result<void> kill_until_empty(Backend& backend, const std::vector<Tree>& 
         return holds_caller(tree->folder(group), "kill");
       }
     }
+    kill_once(backend, *found, group);
     if (Clock::now() >= deadline) {
       const auto& [tree, processes] = found->front();
       return Error{
@@ -171,7 +172,6 @@ inline Result<void> kill_until_empty(Backend& backend, const std::vector<Tree>& 
                       "belong to another user",
                       tree->folder(group), processes.size(), processes.empty() ? 0 : processes.front())};
     }
-    kill_once(backend, *found, group);
   }
 }
 

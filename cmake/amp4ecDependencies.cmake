@@ -40,9 +40,9 @@ if(NOT "${AMP4EC_WITH_PROMETHEUS}" STREQUAL "OFF" AND NOT TARGET amp4ec::prometh
   set(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL ON)
   find_package(prometheus-cpp QUIET CONFIG)
   unset(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL)
-  if(TARGET prometheus-cpp::pull) # the part that serves over HTTP can be left out of it
+  if(TARGET prometheus-cpp::core)
     add_library(amp4ec::prometheus INTERFACE IMPORTED GLOBAL)
-    target_link_libraries(amp4ec::prometheus INTERFACE prometheus-cpp::pull prometheus-cpp::core)
+    target_link_libraries(amp4ec::prometheus INTERFACE prometheus-cpp::core)
   elseif("${AMP4EC_WITH_PROMETHEUS}" STREQUAL "ON")
     message(FATAL_ERROR "amp4ec: prometheus-cpp is wanted (AMP4EC_WITH_PROMETHEUS=ON) but not found; install "
                         "prometheus-cpp-dev, or set AMP4EC_WITH_PROMETHEUS=OFF to do without metrics for Prometheus")

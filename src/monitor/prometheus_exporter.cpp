@@ -5,19 +5,16 @@
 
 #ifdef AMP4EC_HAS_PROMETHEUS
 
+#include "monitor/loopback_server.hpp"
 #include "monitor/metrics.hpp"
 
 #include <amp4ec/monitor/detail/utf8.hpp>
 
 #include <fmt/format.h>
-#include <prometheus/collectable.h>
-#include <prometheus/exposer.h>
 #include <prometheus/text_serializer.h>
 
-#include <signal.h>
-
 #include <exception>
-#include <mutex>
+#include <string>
 #include <vector>
 
 namespace amp4ec {
@@ -73,83 +70,41 @@ std::vector<prometheus::MetricFamily> families_of(const std::vector<Sample>& sam
   return families;
 }
 
-class MonitorCollectable : public prometheus::Collectable {
- public:
-  explicit MonitorCollectable(const Monitor& monitor) : monitor_(&monitor) {}
-  /// On a thread of the endpoint's, which an exception would end, and the host with it.
-  [[nodiscard]] std::vector<prometheus::MetricFamily> Collect() const override {
-    try {
-      return families_of(monitor_->latest());
-    } catch (...) {
-      return {};
-    }
-  }
-
- private:
-  const Monitor* monitor_;
-};
-
-/// Keeps civetweb, the server behind the endpoint, a guest: it sets SIGPIPE to be ignored in the whole process, and its
-/// threads would take the host's signals. They inherit a mask that blocks all, so a scraper that hangs up early ends
-/// in EPIPE whatever SIGPIPE does.
-class HostSignals {
- public:
-  HostSignals() : alone_(mutex()) {
-    sigset_t all;
-    ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &mask_);
-    ::sigaction(SIGPIPE, nullptr, &on_pipe_);
-  }
-  HostSignals(const HostSignals&) = delete;
-  HostSignals& operator=(const HostSignals&) = delete;
-  ~HostSignals() {
-    ::sigaction(SIGPIPE, &on_pipe_, nullptr);
-    ::pthread_sigmask(SIG_SETMASK, &mask_, nullptr);
-  }
-
- private:
-  static std::mutex& mutex() {
-    static std::mutex one_at_a_time;
-    return one_at_a_time;
-  }
-  std::lock_guard<std::mutex> alone_;
-  sigset_t mask_{};
-  struct sigaction on_pipe_ {};
-};
+std::string text_of(const Monitor& monitor) {
+  return prometheus::TextSerializer().Serialize(families_of(monitor.latest()));
+}
 
 }  // namespace
 
 struct PrometheusEndpoint::State {
   State(const Monitor& monitor, std::uint16_t wanted)
-      : collectable(std::make_shared<MonitorCollectable>(monitor)),
-        // A scraper that says nothing for 5 s is let go: two threads serve all.
-        exposer(std::vector<std::string>{"listening_ports", fmt::format("127.0.0.1:{}", wanted), "num_threads", "2",
-                                         "request_timeout_ms", "5000"}) {
-    exposer.RegisterCollectable(collectable);
-    const auto ports = exposer.GetListeningPorts();
-    if (!ports.empty()) port = static_cast<std::uint16_t>(ports.front());
-  }
+      : server({"/metrics", "text/plain; version=0.0.4; charset=utf-8",
+                [&monitor] {
+                  try {
+                    return text_of(monitor);
+                  } catch (...) {
+                    return std::string("# no memory for the metrics\n");
+                  }
+                }},
+               wanted) {}
 
-  std::shared_ptr<MonitorCollectable> collectable;  // the exposer holds it weakly
-  prometheus::Exposer exposer;
-  std::uint16_t port = 0;
+  [[nodiscard]] std::uint16_t port() const noexcept { return server.port(); }
+
+  detail::LoopbackServer server;
 };
 
 Result<std::string> PrometheusExporter::text() const try {
-  return prometheus::TextSerializer().Serialize(families_of(monitor_->latest()));
+  return text_of(*monitor_);
 } catch (const std::exception& failure) {
   return Error{Errc::Internal, fmt::format("prometheus-cpp cannot write the metrics: {}", failure.what())};
 }
 
-Result<PrometheusEndpoint> PrometheusExporter::listen(std::uint16_t port) const {
-  const HostSignals kept;
-  try {
-    return PrometheusEndpoint(std::make_unique<PrometheusEndpoint::State>(*monitor_, port));
-  } catch (const std::exception& failure) {
-    return Error{Errc::SystemCall,
-                 fmt::format("cannot serve metrics at 127.0.0.1:{}: {}; is the port taken? Port 0 takes a free one",
-                             port, failure.what())};
-  }
+Result<PrometheusEndpoint> PrometheusExporter::listen(std::uint16_t port) const try {
+  return PrometheusEndpoint(std::make_unique<PrometheusEndpoint::State>(*monitor_, port));
+} catch (const std::exception& failure) {
+  return Error{Errc::SystemCall,
+               fmt::format("cannot serve metrics at 127.0.0.1:{}: {}; is the port taken? Port 0 takes a free one", port,
+                           failure.what())};
 }
 
 }  // namespace amp4ec
@@ -159,7 +114,7 @@ Result<PrometheusEndpoint> PrometheusExporter::listen(std::uint16_t port) const 
 namespace amp4ec {
 
 struct PrometheusEndpoint::State {
-  std::uint16_t port = 0;
+  [[nodiscard]] std::uint16_t port() const noexcept { return 0; }
 };
 
 namespace {
@@ -190,7 +145,7 @@ PrometheusEndpoint& PrometheusEndpoint::operator=(PrometheusEndpoint&& other) no
 PrometheusEndpoint::~PrometheusEndpoint() = default;
 
 std::uint16_t PrometheusEndpoint::port() const noexcept {
-  return state_->port;
+  return state_->port();
 }
 
 }  // namespace amp4ec

@@ -18,8 +18,11 @@ Runtime::Runtime(Runtime&&) noexcept = default;
 Runtime& Runtime::operator=(Runtime&&) noexcept = default;
 Runtime::~Runtime() = default;
 
-const std::vector<NodeSpec>& Runtime::nodes() const noexcept {
-  return state_->specs;
+std::vector<NodeSpec> Runtime::nodes() const {
+  return state_->specs();
+}
+Result<void> Runtime::set_limits(const std::string& node, Cpus cpus, Bytes memory) {
+  return state_->set_limits(node, cpus, memory);
 }
 const Capabilities& Runtime::capabilities() const noexcept {
   return state_->capabilities;

@@ -45,7 +45,9 @@ void serve(const std::shared_ptr<boost::asio::io_context>& io) {
 }  // namespace
 
 RuntimeState::RuntimeState(std::vector<NodeSpec> given, RuntimeOptions options)
-    : specs(std::move(given)), options_(std::move(options)), work_(io->get_executor()) {}
+    : options_(std::move(options)), work_(io->get_executor()) {
+  for (NodeSpec& spec : given) nodes.push_back(std::make_unique<Node>(std::move(spec)));
+}
 
 Result<std::shared_ptr<RuntimeState>> RuntimeState::create(std::vector<NodeSpec> nodes, RuntimeOptions options) try {
   if (auto valid = validate_nodes(nodes); !valid) return valid.error();
@@ -60,7 +62,8 @@ Result<std::shared_ptr<RuntimeState>> RuntimeState::create(std::vector<NodeSpec>
   state->monitor.emplace(state->io->get_executor());
   const auto network = NetworkReader::open();  // the workers share this process's network namespace
   for (const auto& node : state->nodes) {
-    NodeSource source{node->spec.name, node->spec.cpus, node->spec.memory};
+    const NodeSpec spec = node->spec();
+    NodeSource source{spec.name, spec.cpus, spec.memory};
     source.read_workers = [raw = node.get()] { return raw->workers.read(); };
     source.read_service_times = [raw = node.get()] { return raw->workers.service_times(); };
     if (node->group) {
@@ -85,7 +88,6 @@ RuntimeState::~RuntimeState() {
 }
 
 Result<void> RuntimeState::make_groups() {
-  for (const NodeSpec& spec : specs) nodes.push_back(std::make_unique<Node>(spec));
   const auto degrade = [&](const Error& error, std::string_view what) -> Result<void> {
     if (options_.require_limits) return error;
     capabilities.missing.push_back(fmt::format("{} not enforced: {}", what, error.message));
@@ -115,19 +117,19 @@ Result<void> RuntimeState::make_groups() {
     if (auto go_on = degrade(memory.error(), "memory limits are"); !go_on) return go_on;
   }
   if (!cpu && !memory) return {};
+  capabilities.cpu_limits = cpu.has_value();
+  capabilities.memory_limits = memory.has_value();
   for (const auto& node : nodes) {
-    const cgroup::Limits limits{cpu ? node->spec.cpus : Cpus{}, memory ? node->spec.memory : Bytes{},
-                                options_.cpu_period};
-    auto group = cgroup::Group::create(hierarchy_, host_group_ + "/" + node->spec.name, limits, backend_);
+    const cgroup::Limits limits = limits_of(node->spec());
+    auto group = cgroup::Group::create(hierarchy_, host_group_ + "/" + node->name, limits, backend_);
     if (!group) {
       // A kernel that lets one node be held and not the next would make plans lie: hold all of them or none.
       for (const auto& other : nodes) other->group.reset();
+      capabilities.cpu_limits = capabilities.memory_limits = false;
       return degrade(group.error(), "CPU and memory limits are");
     }
     node->group.emplace(std::move(*group));
   }
-  capabilities.cpu_limits = cpu.has_value();
-  capabilities.memory_limits = memory.has_value();
   return {};
 }
 
@@ -135,7 +137,7 @@ Result<void> RuntimeState::make_groups() {
 void RuntimeState::hold_without_groups() {
   if (!capabilities.cpu_limits) {
     std::vector<Cpus> quotas;
-    for (const NodeSpec& spec : specs) quotas.push_back(spec.cpus);
+    for (const auto& node : nodes) quotas.push_back(node->spec().cpus);
     if (auto shares = share_cpus(quotas)) {
       for (std::size_t i = 0; i < nodes.size(); ++i) nodes[i]->pinned_cpus = std::move((*shares)[i]);
       capabilities.cpu_affinity = true;
@@ -144,14 +146,42 @@ void RuntimeState::hold_without_groups() {
     }
   }
   if (!capabilities.memory_limits) {
-    for (const auto& node : nodes) node->own_memory_limit = node->spec.memory;
+    for (const auto& node : nodes) node->own_memory_limit = node->spec().memory;
     capabilities.memory_rlimits = true;
   }
 }
 
+std::vector<NodeSpec> RuntimeState::specs() const {
+  std::vector<NodeSpec> specs;
+  for (const auto& node : nodes) specs.push_back(node->spec());
+  return specs;
+}
+
+/// What the kernel is to hold the node to: what it can, of what was asked for.
+cgroup::Limits RuntimeState::limits_of(const NodeSpec& spec) const {
+  const auto given = options_.group_limits.find(spec.name);
+  cgroup::Limits limits = given == options_.group_limits.end() ? cgroup::Limits{} : given->second;
+  limits.cpus = capabilities.cpu_limits ? spec.cpus : Cpus{};
+  limits.memory = capabilities.memory_limits ? spec.memory : Bytes{};
+  limits.cpu_period = options_.cpu_period;
+  return limits;
+}
+
+Result<void> RuntimeState::set_limits(const std::string& name, Cpus cpus, Bytes memory) {
+  Node* node = find_node(name);
+  if (node == nullptr) return Error{Errc::InvalidArgument, fmt::format("the runtime has no node '{}'", name)};
+  const NodeSpec spec{name, cpus, memory};
+  if (auto valid = validate_node(spec); !valid) return valid;
+  const std::lock_guard lock(limits_mutex_);
+  if (node->group) {
+    if (auto set = node->group->set_limits(limits_of(spec)); !set) return set;
+  }
+  node->set_spec(spec);
+  return monitor->set_limits(name, cpus, memory);
+}
+
 Node* RuntimeState::find_node(const std::string& name) noexcept {
-  const auto found =
-      std::find_if(nodes.begin(), nodes.end(), [&](const auto& node) { return node->spec.name == name; });
+  const auto found = std::find_if(nodes.begin(), nodes.end(), [&](const auto& node) { return node->name == name; });
   return found == nodes.end() ? nullptr : found->get();
 }
 
@@ -163,7 +193,7 @@ Result<WorkerProcess> RuntimeState::start_worker(Node* node, std::optional<cgrou
     if (!made) return made.error();
     group.emplace(std::move(*made));
   }
-  auto worker = WorkerProcess::start(worker_executable_, node == nullptr ? 1 : threads_for(node->spec.cpus),
+  auto worker = WorkerProcess::start(worker_executable_, node == nullptr ? 1 : threads_for(node->spec().cpus),
                                      [&](pid_t pid) -> Result<void> {
                                        if (node != nullptr && !node->pinned_cpus.empty()) {
                                          if (auto pinned = pin(pid, node->pinned_cpus); !pinned) return pinned;

@@ -14,6 +14,7 @@
 
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -22,10 +23,21 @@
 namespace amp4ec::detail {
 
 /// A node's limits in the kernel and what runs there.
-struct Node {
-  explicit Node(NodeSpec node) : spec(std::move(node)) {}
+class Node {
+ public:
+  explicit Node(NodeSpec spec) : name(spec.name), spec_(std::move(spec)) {}
 
-  const NodeSpec spec;
+  const std::string name;
+  /// With the limits in force: they may change while workers run.
+  [[nodiscard]] NodeSpec spec() const {
+    const std::lock_guard lock(mutex_);
+    return spec_;
+  }
+  void set_spec(NodeSpec spec) {
+    const std::lock_guard lock(mutex_);
+    spec_ = std::move(spec);
+  }
+
   std::optional<cgroup::Group> group;  ///< Carries the limits; empty where the kernel does not let us hold the node.
 
   // What holds each worker where no group holds the node.
@@ -33,6 +45,10 @@ struct Node {
   Bytes own_memory_limit;             ///< 0: none.
 
   NodeWorkers workers;  ///< What the Monitor reads of those that run here.
+
+ private:
+  mutable std::mutex mutex_;
+  NodeSpec spec_;
 };
 
 /// What a Runtime owns and its sessions share.
@@ -50,7 +66,11 @@ class RuntimeState {
   /// if any, goes into `group`: its owner must outlive the worker.
   Result<WorkerProcess> start_worker(Node* node, std::optional<cgroup::Group>& group);
 
-  std::vector<NodeSpec> specs;
+  /// The nodes with the limits in force.
+  [[nodiscard]] std::vector<NodeSpec> specs() const;
+  /// See Runtime::set_limits.
+  Result<void> set_limits(const std::string& node, Cpus cpus, Bytes memory);
+
   Capabilities capabilities;
   /// Shared with the thread that runs it: the last session may go, and the runtime with it, in one of its handlers.
   const std::shared_ptr<boost::asio::io_context> io = std::make_shared<boost::asio::io_context>();
@@ -60,6 +80,7 @@ class RuntimeState {
  private:
   RuntimeState(std::vector<NodeSpec> nodes, RuntimeOptions options);
   Result<void> make_groups();
+  [[nodiscard]] cgroup::Limits limits_of(const NodeSpec& spec) const;
   void hold_without_groups();
 
   RuntimeOptions options_;
@@ -68,6 +89,7 @@ class RuntimeState {
   std::shared_ptr<cgroup::Backend> backend_;
   std::string host_group_;
   std::atomic<unsigned> next_worker_ = 0;
+  std::mutex limits_mutex_;  // One change of limits at a time.
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
   std::thread thread_;
 };

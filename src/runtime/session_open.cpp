@@ -79,7 +79,7 @@ class Opening {
       return Error{Errc::PlanInvalid, fmt::format("the plan was made for model {}, this is model {}; plan again",
                                                   plan_.model_hash, model_.hash())};
     }
-    if (auto valid = validate_plan(plan_, graph_, runtime_->specs); !valid) return valid;
+    if (auto valid = validate_plan(plan_, graph_, runtime_->specs()); !valid) return valid;
     std::size_t stages = 0;
     for (const Pipeline& pipeline : plan_.pipelines) {
       if (pipeline.stages.size() > ipc::Descriptor::max_route) {

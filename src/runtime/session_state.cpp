@@ -4,11 +4,14 @@
 #include "model/wire.hpp"
 #include "runtime/control_protocol.hpp"
 
+#include <amp4ec/monitor/trace_writer.hpp>
+
 #include <fmt/format.h>
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/post.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <future>
 
 #include <fcntl.h>
@@ -21,6 +24,8 @@ namespace asio = boost::asio;
 namespace {
 
 constexpr std::chrono::milliseconds sweep_interval{250};
+constexpr unsigned session_bits = 40;  ///< Above them, a request's id in a trace is the number of its session.
+std::atomic<std::uint64_t> sessions{0};
 
 // Asio closes what it is given.
 int duplicate(int fd) {
@@ -55,12 +60,15 @@ Result<Value> read_result(const ipc::EdgeConsumer::Message& message, const Model
 }  // namespace
 
 SessionState::SessionState(SessionParts parts)
-    : parts_(std::move(parts)), bell_wait_(*parts_.runtime->io), sweep_timer_(*parts_.runtime->io) {
+    : parts_(std::move(parts)),
+      trace_ids_(++sessions << session_bits),
+      bell_wait_(*parts_.runtime->io),
+      sweep_timer_(*parts_.runtime->io) {
   for (const auto& worker : parts_.workers) {
     WorkerState state;
-    state.capacity = worker->node()->spec.cpus;
+    state.capacity = worker->node()->spec().cpus;
     state.cpu_available = state.capacity;
-    state.memory_available = worker->node()->spec.memory;
+    state.memory_available = worker->node()->spec().memory;
     states_.push_back(state);
   }
   for (const Route& route : parts_.routes) {
@@ -136,13 +144,14 @@ std::optional<Error> SessionState::admit(const Values& inputs, Session::Handler&
   auto length = encode(*checked, (*slot)->payload());
   if (!length) return length.error();
 
+  const auto now = Clock::now();
   ipc::Descriptor descriptor;
   descriptor.request_id = next_request_++;
   descriptor.length = *length;
   descriptor.route_length = static_cast<std::uint8_t>(parts_.routes[*route].size());
   std::copy(parts_.routes[*route].begin(), parts_.routes[*route].end(), descriptor.route.begin());
   pending_.emplace(descriptor.request_id,
-                   Pending{std::move(handler), *route, Clock::now() + parts_.options.request_timeout});
+                   Pending{std::move(handler), *route, now, now + parts_.options.request_timeout});
   count_in_flight(*route, +1);
   // An error now means that the worker's bell is gone, and the worker with it: its death completes the request.
   (void)producer.publish(std::move(**slot), descriptor);
@@ -179,7 +188,7 @@ void SessionState::count_in_flight(std::size_t route, int change) {
 void SessionState::on_sample(const Sample& sample) {
   const std::lock_guard lock(mutex_);
   for (std::size_t id = 0; id < states_.size(); ++id) {
-    const NodeSpec& node = parts_.workers[id]->node()->spec;
+    const NodeSpec node = parts_.workers[id]->node()->spec();
     if (node.name != sample.node || !sample.resources_known) continue;
     states_[id].cpu_available = Cpus{std::max(0.0, node.cpus.count - sample.cpu_used.count)};
     states_[id].memory_available = Bytes{node.memory.count - std::min(node.memory.count, sample.memory.count)};
@@ -238,7 +247,7 @@ void SessionState::complete_all(const std::vector<Finished>& all) {
 }
 
 void SessionState::complete(const Finished& finished) {
-  Session::Handler handler;
+  std::optional<Done> done;
   {
     const std::lock_guard lock(mutex_);
     const auto found = pending_.find(finished.request);
@@ -247,14 +256,35 @@ void SessionState::complete(const Finished& finished) {
     const bool theirs = finished.result ? route.back() == finished.worker : visits(route, finished.worker);
     if (!theirs) return;  // A worker that answers for others is not believed.
     count_in_flight(found->second.route, -1);
-    handler = std::move(found->second.handler);
+    done.emplace(Done{found->first, std::move(found->second)});
     pending_.erase(found);
   }
-  deliver(handler, finished.result);
+  trace(*done, finished.result ? std::string() : finished.result.error().what());
+  deliver(done->entry.handler, finished.result);
+}
+
+/// Not under the mutex: a trace may wait for its disk.
+void SessionState::trace(const Done& done, const std::string& error) const {
+  if (!parts_.options.trace) return;
+  TraceWriter& trace = *parts_.options.trace;
+  const std::uint64_t request = trace_ids_ + done.request;
+  (void)trace.add(TraceRequest{request, done.entry.submitted, Clock::now(), error});  // The host learns it at `close`.
+  const Route& route = parts_.routes[done.entry.route];
+  for (std::size_t stage = 0; stage < route.size(); ++stage) {
+    const StageWorker& worker = *parts_.workers[route[stage]];
+    const auto execution = worker.counters().execution_of(done.request);
+    if (!execution) continue;
+    const auto time = [](std::uint64_t ns) { return Clock::time_point(std::chrono::nanoseconds(ns)); };
+    (void)trace.add(TraceStage{worker.node()->name,
+                               fmt::format("worker {}.{}", trace_ids_ >> session_bits, route[stage]),
+                               fmt::format("layers {}-{}", worker.first_layer(), worker.last_layer()), request,
+                               static_cast<std::uint32_t>(stage), static_cast<std::uint32_t>(route.size()),
+                               time(execution->begin_ns), time(execution->end_ns)});
+  }
 }
 
 void SessionState::fail_matching(const std::function<bool(const Pending&)>& matches, const Error& error) {
-  std::vector<Session::Handler> handlers;
+  std::vector<Done> failed;
   {
     const std::lock_guard lock(mutex_);
     for (auto entry = pending_.begin(); entry != pending_.end();) {
@@ -263,11 +293,14 @@ void SessionState::fail_matching(const std::function<bool(const Pending&)>& matc
         continue;
       }
       count_in_flight(entry->second.route, -1);
-      handlers.push_back(std::move(entry->second.handler));
+      failed.push_back({entry->first, std::move(entry->second)});
       entry = pending_.erase(entry);
     }
   }
-  for (const auto& handler : handlers) deliver(handler, error);
+  for (const Done& done : failed) {
+    trace(done, error.what());
+    deliver(done.entry.handler, error);
+  }
 }
 
 // -- what goes wrong -------------------------------------------------------------------------------------------------
@@ -350,13 +383,13 @@ std::vector<StageReport> SessionState::stages() const {
   for (std::size_t id = 0; id < parts_.workers.size(); ++id) {
     StageWorker& worker = *parts_.workers[id];
     StageReport report;
-    report.node = worker.node()->spec.name;
+    report.node = worker.node()->name;
     report.first_layer = worker.first_layer();
     report.last_layer = worker.last_layer();
     report.pid = worker.process().pid();
     report.alive = states_[id].alive;
-    report.quota = worker.node()->spec.cpus;
-    if (parts_.runtime->capabilities.memory_limits) report.memory_limit = worker.node()->spec.memory;
+    report.quota = worker.node()->spec().cpus;
+    if (parts_.runtime->capabilities.memory_limits) report.memory_limit = worker.node()->spec().memory;
     if (const auto stats = worker.counters().snapshot()) {
       report.requests = stats->requests;
       report.busy = std::chrono::nanoseconds(stats->busy_ns);

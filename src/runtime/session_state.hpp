@@ -77,7 +77,13 @@ class SessionState : public std::enable_shared_from_this<SessionState> {
   struct Pending {
     Session::Handler handler;
     std::size_t route = 0;
+    Clock::time_point submitted;
     Clock::time_point deadline;
+  };
+  /// A request that has had its one completion, but for the call of its handler.
+  struct Done {
+    std::uint64_t request;
+    Pending entry;
   };
 
   std::optional<Error> admit(const Values& inputs, Session::Handler& handler, std::optional<std::size_t> fixed_route);
@@ -95,6 +101,8 @@ class SessionState : public std::enable_shared_from_this<SessionState> {
   [[nodiscard]] std::vector<Finished> take_results();
   void complete_all(const std::vector<Finished>& all);
   void complete(const Finished& finished);
+  /// `error`: empty for a request that was answered.
+  void trace(const Done& done, const std::string& error) const;
   void fail_matching(const std::function<bool(const Pending&)>& matches, const Error& error);
 
   void watch_for_death(std::size_t worker);
@@ -104,6 +112,7 @@ class SessionState : public std::enable_shared_from_this<SessionState> {
   [[nodiscard]] bool is_closed() const;
 
   SessionParts parts_;
+  const std::uint64_t trace_ids_;  ///< Added to the ids of its requests: several sessions may share a trace.
   boost::asio::posix::stream_descriptor bell_wait_;
   std::vector<boost::asio::posix::stream_descriptor> death_waits_;
   boost::asio::steady_timer sweep_timer_;

@@ -115,7 +115,7 @@ Result<StageWorker::Measurement> StageWorker::finish_measure(std::chrono::nanose
 }
 
 std::string StageWorker::label() const {
-  const std::string_view place = node_ == nullptr ? "profiling" : std::string_view(node_->spec.name);
+  const std::string_view place = node_ == nullptr ? "profiling" : std::string_view(node_->name);
   return fmt::format("worker {} (layers {}-{}, process {})", place, first_layer_, last_layer_, process_->pid());
 }
 
@@ -128,11 +128,10 @@ Error StageWorker::reason_of_death() {
   if (group_) {
     const auto usage = group_->read();
     if (usage && usage->oom_kills > 0) {
-      return {
-          Errc::OutOfMemory,
-          fmt::format("{} was killed for memory: node '{}' has {}, the worker's peak was {}; give the node more or "
-                      "fewer layers",
-                      label(), node_->spec.name, format_bytes(node_->spec.memory), format_bytes(usage->memory_peak))};
+      return {Errc::OutOfMemory,
+              fmt::format("{} was killed for memory: node '{}' has {}, the worker's peak was {}; give the node more or "
+                          "fewer layers",
+                          label(), node_->name, format_bytes(node_->spec().memory), format_bytes(usage->memory_peak))};
     }
   }
   return {Errc::WorkerDied, fmt::format("{} {}", label(), how)};

@@ -30,7 +30,7 @@ class BareReplicas {
   Result<Rate> alone(std::size_t index, std::chrono::milliseconds duration);
 
   /// The run's nodes in their order, then "single", then "all".
-  [[nodiscard]] const std::vector<NodeSpec>& nodes() const noexcept { return runtime_.nodes(); }
+  [[nodiscard]] std::vector<NodeSpec> nodes() const { return runtime_.nodes(); }
   [[nodiscard]] std::size_t single() const noexcept { return node_count_; }
 
  private:

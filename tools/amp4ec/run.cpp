@@ -10,6 +10,9 @@
 #include "subject.hpp"
 #include "verb.hpp"
 
+#include <amp4ec/monitor/monitor.hpp>
+#include <amp4ec/monitor/prometheus_exporter.hpp>
+#include <amp4ec/monitor/trace_writer.hpp>
 #include <amp4ec/runtime/runtime.hpp>
 #include <amp4ec/schedule/make_policy.hpp>
 
@@ -18,6 +21,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -36,6 +40,8 @@ struct RunOptions {
   std::size_t requests = 0;
   std::size_t in_flight = 0;
   bool baseline = false;
+  std::string trace;
+  int metrics = -1;
   // Refused until they come:
   std::string rate;
   std::string arrivals;
@@ -95,13 +101,32 @@ Error interrupted() {
   return Error{Errc::SessionClosed, "interrupted"};
 }
 
+/// Metrics for Prometheus while the session runs, where they are asked for.
+Result<std::optional<PrometheusEndpoint>> serve_metrics(const RunOptions& options, Runtime& runtime) {
+  if (options.metrics < 0) return std::optional<PrometheusEndpoint>();
+  auto endpoint = PrometheusExporter(runtime.monitor()).listen(static_cast<std::uint16_t>(options.metrics));
+  if (!endpoint) return endpoint.error();
+  print_note(fmt::format("metrics: http://127.0.0.1:{}/metrics", endpoint->port()));
+  return std::optional(std::move(*endpoint));
+}
+
 /// When this returns, workers and groups are gone: printing may fail, or end the process when nobody reads.
 Result<Measurement> measure(const RunOptions& options, const Subject& subject, const References& references,
                             const Interrupt& interrupt, RunReport& report) {
   auto runtime = Runtime::create(report.nodes);
   if (!runtime) return runtime.error();
   const auto missing = note_missing_limits(*runtime);
+  const auto endpoint = serve_metrics(options, *runtime);
+  if (!endpoint) return endpoint.error();
   SessionOptions session_options;
+  Subscription samples;
+  if (!options.trace.empty()) {
+    auto trace = TraceWriter::create(options.trace);
+    if (!trace) return trace.error();
+    session_options.trace = std::make_shared<TraceWriter>(std::move(*trace));
+    samples = runtime->monitor().subscribe(
+        [writer = session_options.trace](const Sample& sample) { (void)writer->add(sample); });
+  }
   session_options.policy = options.policy;
   session_options.max_in_flight = options.in_flight;
   session_options.form = report.form;
@@ -120,6 +145,15 @@ Result<Measurement> measure(const RunOptions& options, const Subject& subject, c
   rounds.each_alone = options.baseline;
   auto measured = measure_rounds(*session, *replicas, references, rounds, interrupt);
   if (measured) measured->events.insert(measured->events.begin(), missing.begin(), missing.end());
+  if (session_options.trace) {
+    samples.reset();
+    session->close();
+    if (const auto closed = session_options.trace->close(); !closed) return closed.error();
+    if (const auto dropped = session_options.trace->dropped(); dropped > 0) {
+      return Error{Errc::SystemCall,
+                   fmt::format("{} events did not get into {}: is its disk full?", dropped, options.trace)};
+    }
+  }
   return measured;
 }
 
@@ -190,6 +224,9 @@ void add_run_options(CLI::App& verb, RunOptions& options) {
       ->check(CLI::Range(1, 4096));
   verb.add_flag("--baseline", options.baseline,
                 "Measure each node's bare replica alone, and one with all CPUs, as well");
+  verb.add_option("--trace", options.trace, "Write requests, stages and samples there, for ui.perfetto.dev");
+  verb.add_option("--metrics", options.metrics, "Serve metrics for Prometheus at this port of 127.0.0.1; 0: any")
+      ->check(CLI::Range(0, 65535));
   for (auto [name, target] : {std::pair{"--rate", &options.rate}, std::pair{"--arrivals", &options.arrivals},
                               std::pair{"--cache", &options.cache}}) {
     verb.add_option(name, *target, "Comes in a later version");

@@ -10,13 +10,13 @@
 
 namespace amp4ec {
 
-/// Answers HTTP GET /metrics at 127.0.0.1 on threads of its own, until it goes. Move-only. Compiled: part of
+/// Answers HTTP GET /metrics at 127.0.0.1 on a thread of its own, until it goes. Move-only. Compiled: part of
 /// `amp4ec::amp4ec`.
 class PrometheusEndpoint {
  public:
   PrometheusEndpoint(PrometheusEndpoint&& other) noexcept;
   PrometheusEndpoint& operator=(PrometheusEndpoint&& other) noexcept;
-  ~PrometheusEndpoint();  ///< Waits for its threads, up to about 2 s.
+  ~PrometheusEndpoint();
 
   /// Where it listens; the one that the kernel chose, if any was asked for.
   [[nodiscard]] std::uint16_t port() const noexcept;
@@ -42,7 +42,7 @@ class PrometheusExporter {
   [[nodiscard]] Result<std::string> text() const;
 
   /// Serves the text to this machine alone. Port 0: any free one, see `PrometheusEndpoint::port`. Signals of the host
-  /// are handled neither on the endpoint's threads nor otherwise than before.
+  /// are not handled on the endpoint's thread.
   /// @error NotSupported; SystemCall when the port is taken or threads or descriptors run out.
   [[nodiscard]] Result<PrometheusEndpoint> listen(std::uint16_t port = 0) const;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <amp4ec/cgroup/limits.hpp>
 #include <amp4ec/model/model.hpp>
 #include <amp4ec/model/segment_executor.hpp>
 #include <amp4ec/plan/node_spec.hpp>
@@ -12,6 +13,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -29,7 +31,10 @@ struct RuntimeOptions {
   /// true: a limit that the kernel does not let us set is an error. false: work goes on without it, and
   /// `capabilities()` says so.
   bool require_limits = false;
-  std::chrono::microseconds cpu_period{20'000};      ///< How often the kernel refills a CPU quota.
+  std::chrono::microseconds cpu_period{20'000};  ///< How often the kernel refills a CPU quota.
+  /// What else holds a node, by its name: burst, weight, cpuset, memory_high, swap, pids. CPUs and memory are the
+  /// NodeSpec's, the period is the one above.
+  std::map<std::string, cgroup::Limits> group_limits;
   std::chrono::milliseconds sample_interval{1'000};  ///< Of the Monitor; 10 ms at the least.
 };
 
@@ -68,7 +73,14 @@ class Runtime {
   Runtime& operator=(Runtime&&) noexcept;
   ~Runtime();
 
-  [[nodiscard]] const std::vector<NodeSpec>& nodes() const noexcept;
+  /// With the limits in force.
+  [[nodiscard]] std::vector<NodeSpec> nodes() const;
+
+  /// Changes a node's limits while its workers run; the Monitor's next sample carries them. Plans are not made anew,
+  /// and workers that run keep their number of threads. Where limits do not bind (see `capabilities`), only workers
+  /// that start later follow. Lowering memory below what is in use makes the kernel reclaim; where it cannot, v1
+  /// refuses and v2 kills. @error InvalidArgument for the node or the limits, CgroupFailed: then the old limits stay.
+  Result<void> set_limits(const std::string& node, Cpus cpus, Bytes memory);
   [[nodiscard]] const Capabilities& capabilities() const noexcept;
   [[nodiscard]] Monitor& monitor() noexcept;
 

@@ -24,6 +24,8 @@
 
 namespace amp4ec {
 
+class TraceWriter;
+
 struct SessionOptions {
   Form form = Form::Optimized;                        ///< Plain where that is off by more than optimized_tolerance().
   std::string policy = "shortest-completion";         ///< One of `policy_names`: how the Scheduler picks a route.
@@ -33,6 +35,9 @@ struct SessionOptions {
   /// Largest difference from the unsplit model that is accepted when the session opens, relative to the largest
   /// element of the answer. Models that draw random numbers are not compared.
   double tolerance = 1e-4;
+
+  /// Where each request and its stages are written when it is complete; several sessions may share one. Empty: nowhere.
+  std::shared_ptr<TraceWriter> trace;
 
   /// The same for the optimised form: other inputs may differ more than the example.
   [[nodiscard]] double optimized_tolerance() const noexcept { return tolerance / 2; }

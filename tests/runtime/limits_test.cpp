@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// Limits of nodes: shared by the sessions on them, changed while workers run; and what a trace tells of requests.
+#include "runtime/support.hpp"
+
+#include <amp4ec/monitor/monitor.hpp>
+#include <amp4ec/monitor/trace_writer.hpp>
+
+#include <boost/json.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <thread>
+
+using namespace amp4ec;
+using namespace amp4ec::literals;
+using namespace amp4ec::test;
+
+namespace {
+
+/// Asks one session again and again until told to stop.
+class Load {
+ public:
+  Load(Session& session, Values input)
+      : thread_([this, &session, input = std::move(input)] {
+          while (!stop_) {
+            if (!session.infer(input)) failed_ = true;
+          }
+        }) {}
+  Load(const Load&) = delete;
+  Load& operator=(const Load&) = delete;
+  ~Load() {
+    stop_ = true;
+    thread_.join();
+    CHECK_FALSE(failed_);
+  }
+
+ private:
+  std::atomic<bool> stop_ = false;
+  std::atomic<bool> failed_ = false;
+  std::thread thread_;
+};
+
+Model busy_model() {
+  return Model::from_module(module_from(R"(
+    def forward(self, x):
+        y = x
+        for i in range(20):
+            y = torch.tanh(torch.mm(y, x) * 0.01)
+        return y + 1.0
+  )"))
+      .value();
+}
+
+}  // namespace
+
+TEST_CASE("two sessions on one node stay within its quota") {
+  Runtime runtime = Runtime::create({{"shared", 0.3_cpu, 1_GiB}}).value();
+  if (!runtime.capabilities().cpu_limits) {
+    WARN("CPU limits cannot be set here: not tested");
+    return;
+  }
+  const Model model = busy_model();
+  const Values input{at::rand({64, 64})};
+  const Plan plan = plan_of({pipeline({{"shared", 0, model.layer_count() - 1}})});
+  Session first = runtime.open(model, plan, input).value();
+  Session second = runtime.open(model, plan, input).value();
+  Load one(first, input);
+  Load two(second, input);
+  runtime.monitor().sample();
+  const Sample before = runtime.monitor().snapshot("shared").value();
+  std::this_thread::sleep_for(std::chrono::seconds(2));
+  runtime.monitor().sample();
+  const Sample after = runtime.monitor().snapshot("shared").value();
+  const std::chrono::duration<double> elapsed = after.time - before.time;
+  const std::chrono::duration<double> used = after.cpu_time - before.cpu_time;
+  CHECK(used / elapsed <= 0.3 * 1.05);  // At most a period of 20 ms more than fits the window, on each CPU.
+  CHECK(after.requests_done > before.requests_done);
+  CHECK(after.state == NodeState::up);
+}
+
+TEST_CASE("a node's limits change while its workers run, and the next sample says so") {
+  Runtime runtime = Runtime::create({{"a", 0.5_cpu, 768_MiB}}).value();
+  const Model model = small_model();
+  const Values input = random_inputs({3, 4}, 1).front();
+  Session session = runtime.open(model, plan_of({pipeline({{"a", 0, model.layer_count() - 1}})}), input).value();
+  for (const NodeSpec& wanted : {NodeSpec{"a", 0.25_cpu, 700_MiB}, NodeSpec{"a", 1.5_cpu, 2_GiB}}) {
+    REQUIRE(runtime.set_limits("a", wanted.cpus, wanted.memory).has_value());
+    runtime.monitor().sample();
+    const Sample sample = runtime.monitor().snapshot("a").value();
+    CHECK(sample.cpu_quota == wanted.cpus);
+    CHECK(sample.memory_limit == wanted.memory);
+    CHECK((runtime.nodes() == std::vector{wanted}));
+    CHECK(session.stages().front().quota == wanted.cpus);
+    CHECK(session.infer(input).has_value());
+  }
+  CHECK(runtime.set_limits("b", 1.0_cpu, 1_GiB).error().code == Errc::InvalidArgument);
+  CHECK(runtime.set_limits("a", 0_cpu, 1_GiB).error().code == Errc::InvalidArgument);
+  CHECK(runtime.nodes().front().cpus == 1.5_cpu);
+}
+
+TEST_CASE("a trace holds each request and its stages") {
+  const std::string file = "/tmp/amp4ec-trace-test-" + std::to_string(getpid()) + ".json";
+  Runtime runtime = Runtime::create({{"a", 1.0_cpu, 1_GiB}, {"b", 1.0_cpu, 1_GiB}}).value();
+  const Model model = small_model();
+  const std::size_t last = model.layer_count() - 1;
+  const Values input = random_inputs({3, 4}, 1).front();
+  SessionOptions options;
+  options.trace = std::make_shared<TraceWriter>(TraceWriter::create(file).value());
+  Session session = runtime.open(model, plan_of({pipeline({{"a", 0, 1}, {"b", 2, last}})}), input, options).value();
+  const std::size_t warm_up = [&] { return session.stages().front().requests; }();
+  for (int i = 0; i < 3; ++i) REQUIRE(session.infer(input).has_value());
+  session.close();
+  REQUIRE(options.trace->close().has_value());
+
+  std::ifstream stream(file);
+  std::stringstream text;
+  text << stream.rdbuf();
+  std::remove(file.c_str());
+  std::map<std::string, std::size_t> stages;
+  std::map<std::string, std::size_t> phases;
+  const boost::json::value events = boost::json::parse(text.str());
+  for (const auto& event : events.as_array()) {
+    const auto& object = event.as_object();
+    const std::string phase(object.at("ph").as_string());
+    ++phases[phase];
+    if (phase == "X") ++stages[std::string(object.at("name").as_string())];
+  }
+  CHECK(phases["b"] == phases["e"]);
+  CHECK(phases["b"] >= 3);
+  CHECK(stages.size() == 2);
+  CHECK(stages["layers 0-1"] >= 3);
+  CHECK(stages["layers 0-1"] == stages["layers 2-" + std::to_string(last)]);
+  CHECK(warm_up <= phases["b"]);
+}

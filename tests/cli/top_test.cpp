@@ -47,7 +47,8 @@ TEST_CASE("top sees the nodes and workers of another host while it runs") {
     const Outcome outcome =
         run_command({"top", "--json", "--iterations", "1", "--interval", "0.2", "--node", "top-test"});
     REQUIRE(outcome.exit == 0);
-    for (const auto& found : lines_of(outcome).at(0).at("nodes").as_array()) {
+    const auto lines = lines_of(outcome);
+    for (const auto& found : lines.at(0).at("nodes").as_array()) {
       const auto& workers = found.at("workers").as_array();
       const bool is_serving = !workers.empty() && workers[0].at("requests").is_number() &&
                               found.at("requests_done").to_number<double>() > 0;

@@ -66,8 +66,8 @@ void add_node(Table& table, const WatchedNode& node) {
   const Sample& sample = node.sample;
   const bool counted =
       std::ranges::any_of(node.workers, [](const WatchedWorker& worker) { return worker.stats.has_value(); });
-  table.add({host_label(node), plain(sample.node), std::string(to_string(sample.state)), cpu_cell(sample), memory_cell(sample),
-             counted ? fmt::format("{:.1f}", node.requests_per_second) : "-", service_cell(sample),
+  table.add({host_label(node), plain(sample.node), std::string(to_string(sample.state)), cpu_cell(sample),
+             memory_cell(sample), counted ? fmt::format("{:.1f}", node.requests_per_second) : "-", service_cell(sample),
              counted ? fmt::format("{}", sample.queue_depth) : "-",
              sample.resources_known ? format_share(sample.throttled) : "-", "", ""});
   for (const WatchedWorker& worker : node.workers) {

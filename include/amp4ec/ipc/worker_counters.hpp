@@ -49,7 +49,7 @@ struct Execution {
 class WorkerCounters {
  public:
   static constexpr const char* file_name = "amp4ec-counters";  ///< As /proc shows it.
-  static constexpr std::size_t kept_executions = 256;  ///< More than any pipeline holds.
+  static constexpr std::size_t kept_executions = 256;          ///< More than any pipeline holds.
 
   /// The host's side. @error SystemCall.
   static Result<WorkerCounters> create() {

@@ -738,6 +738,7 @@ TEST_CASE("memory that nobody has initialized is no part of the hash") {
   std::set<std::string> hashes;
   for (int load = 0; load < 4; ++load) {
     std::vector<at::Tensor> left_behind;
+    left_behind.reserve(16);
     for (int i = 0; i < 16; ++i) left_behind.push_back(torch::full({1000}, load + 1.0));
     left_behind.clear();  // What torch.empty finds.
     hashes.insert(hash_of_load(archive));

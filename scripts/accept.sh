@@ -16,6 +16,11 @@ checks="$repository/scripts/accept_part$1.py"
 "$repository/scripts/setup.sh" --dev
 case "$1" in
   1) build "$repository/build/release" release amp4ec-cli amp4ec-worker ;;
+  3)
+    build "$repository/build/test" dev test_cgroup test_monitor monitor_accuracy test_runtime
+    (cd "$repository" && cmake --preset release -B build/bench -DAMP4EC_BUILD_BENCH=ON --log-level=WARNING)
+    build "$repository/build/bench" release amp4ec_monitor_bench
+    ;;
   *) build "$repository/build/test" dev amp4ec-cli amp4ec-worker fuzz_probe lowering_cost ;;
 esac
 exec /usr/bin/python3 "$checks" "$repository"

@@ -25,5 +25,7 @@ step "continuous integration" "$repository/.ci/run"
 step "command under sanitizers" ctest --preset asan-ubsan -R cli
 step "zoo against torchvision" zoo_against_torchvision
 step "every test on LibTorch 2" "$repository/scripts/libtorch2.sh" --all
+step "rounds of groups" "$repository/build/test/test_cgroup" "[.slow]"
+step "accuracy of the monitor" "$repository/build/test/monitor_accuracy"
 step "control groups on pure v2" "$repository/scripts/cgroup_vm.sh"
 step "acceptance of part 1" "$repository/scripts/accept.sh" 1

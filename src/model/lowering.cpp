@@ -19,6 +19,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <new>
 #include <optional>
 #include <set>
 #include <string_view>
@@ -210,6 +211,12 @@ std::string first_line(const std::exception& exception) {
   const auto unprintable = [](char c) { return c < ' ' || c > '~'; };
   std::replace_if(line.begin(), line.end(), unprintable, '?');
   return line;
+}
+
+Error failure(const std::exception& exception, Errc otherwise, std::string_view before) {
+  const bool memory = dynamic_cast<const std::bad_alloc*>(&exception) != nullptr ||
+                      std::string_view(exception.what()).find("you tried to allocate") != std::string_view::npos;
+  return {memory ? Errc::OutOfMemory : otherwise, std::string(before) + first_line(exception)};
 }
 
 const jit::Node* top_level_owner(const jit::Node* node) {

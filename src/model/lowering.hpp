@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -52,5 +53,8 @@ std::string module_path(torch::jit::Node* node);
 
 /// First line of an exception of LibTorch, the rest is a stack trace: at most 500 printable characters.
 std::string first_line(const std::exception& exception);
+
+/// What LibTorch threw, as an error: OutOfMemory where it got no memory, which its allocator says in words only.
+Error failure(const std::exception& exception, Errc otherwise, std::string_view before = "");
 
 }  // namespace amp4ec::detail

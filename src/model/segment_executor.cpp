@@ -22,9 +22,7 @@
 #include <algorithm>
 #include <cstring>
 #include <functional>
-#include <new>
 #include <optional>
-#include <string_view>
 
 namespace amp4ec {
 
@@ -78,14 +76,6 @@ std::vector<bool> arguments_taken(const jit::Module& module) {
   return taken;
 }
 
-/// An operator failed; where it could not get its memory, that is told apart. LibTorch's allocator says so in words
-/// only.
-Error failure(const std::exception& exception) {
-  const bool memory = dynamic_cast<const std::bad_alloc*>(&exception) != nullptr ||
-                      std::string_view(exception.what()).find("you tried to allocate") != std::string_view::npos;
-  return {memory ? Errc::OutOfMemory : Errc::ExecutionFailed, detail::first_line(exception)};
-}
-
 class TorchScriptExecutor final : public SegmentExecutor {
  public:
   /// outputs: how many values the tuple holds that `forward` returns; empty: its one value is the answer.
@@ -125,7 +115,7 @@ class TorchScriptExecutor final : public SegmentExecutor {
     for (const c10::IValue& element : elements) outputs.emplace_back(element);
     return outputs;
   } catch (const std::exception& exception) {
-    return failure(exception);
+    return detail::failure(exception, Errc::ExecutionFailed);
   }
 
  private:
@@ -183,14 +173,14 @@ std::unique_ptr<SegmentExecutor> build(const jit::Module& module, std::size_t ou
 Result<std::unique_ptr<SegmentExecutor>> make_executor(const Segment& segment, Form form) try {
   return build(segment.module(), segment.output_count(), form);
 } catch (const std::exception& exception) {
-  return Error{Errc::ExecutionFailed, "LibTorch cannot prepare the segment: " + detail::first_line(exception)};
+  return detail::failure(exception, Errc::ExecutionFailed, "LibTorch cannot prepare the segment: ");
 }
 
 Result<std::unique_ptr<SegmentExecutor>> make_executor(std::span<const std::byte> archive, std::size_t outputs,
                                                        Form form) try {
   return build(jit::load(std::make_shared<MemoryReader>(archive), at::Device(at::kCPU)), outputs, form);
 } catch (const std::exception& exception) {
-  return Error{Errc::ModelCorrupt, "LibTorch cannot load the segment: " + detail::first_line(exception)};
+  return detail::failure(exception, Errc::ModelCorrupt, "LibTorch cannot load the segment: ");
 }
 
 Result<std::unique_ptr<SegmentExecutor>> detail::make_reference_executor(const jit::Module& module) try {

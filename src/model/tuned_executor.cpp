@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/tuned_executor.hpp"
 
+#include "model/lowering.hpp"
+
 #include <amp4ec/model/compare.hpp>
 
 #include <algorithm>
@@ -58,7 +60,7 @@ std::optional<double> time_ratio(const Candidate& candidate, SegmentExecutor& pl
 
 }  // namespace
 
-Result<Values> TunedExecutor::tune(const Values& inputs) {
+Result<Values> TunedExecutor::tune(const Values& inputs) try {
   const auto start = Clock::now();
   auto answer = executor_->run(inputs);
   const auto plain = Clock::now() - start;
@@ -78,6 +80,8 @@ Result<Values> TunedExecutor::tune(const Values& inputs) {
   }
   candidates_.clear();
   return expected;
+} catch (const std::exception& exception) {  // No memory for a copy, or for the best form a second time.
+  return failure(exception, Errc::ExecutionFailed);
 }
 
 }  // namespace amp4ec::detail

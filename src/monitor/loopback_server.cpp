@@ -19,7 +19,8 @@ namespace http = boost::beast::http;
 
 namespace {
 
-constexpr std::chrono::seconds patience{5};    ///< For a scraper that says nothing, or does not read.
+constexpr std::chrono::seconds patience{5};  ///< For a scraper that says nothing, or does not read.
+constexpr std::chrono::milliseconds pause{100};
 constexpr std::size_t most_connections = 32;   ///< At once; those beyond are closed unheard.
 constexpr std::size_t longest_request = 8192;  ///< Headers included.
 
@@ -117,11 +118,14 @@ LoopbackServer::~LoopbackServer() {
 
 void LoopbackServer::accept() {
   acceptor_.async_accept([this](boost::system::error_code failed, asio::ip::tcp::socket socket) {
-    if (!failed && connections_ < most_connections) {
-      std::make_shared<Connection>(*this, std::move(socket))->serve();
-    }
     if (failed == asio::error::operation_aborted) return;
+    if (failed) {  // No descriptor is free: the connection stays where it is, and would be offered again at once.
+      retry_.expires_after(pause);
+      retry_.async_wait([this](boost::system::error_code) { accept(); });
+      return;
+    }
     accept();
+    if (connections_ < most_connections) std::make_shared<Connection>(*this, std::move(socket))->serve();
   });
 }
 

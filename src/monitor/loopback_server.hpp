@@ -3,6 +3,7 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -40,6 +41,7 @@ class LoopbackServer {
   const Page page_;
   boost::asio::io_context io_{1};
   boost::asio::ip::tcp::acceptor acceptor_;
+  boost::asio::steady_timer retry_{io_};
   std::uint16_t port_;
   std::size_t connections_ = 0;
   std::thread thread_;

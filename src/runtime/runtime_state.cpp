@@ -16,6 +16,8 @@ namespace amp4ec::detail {
 
 namespace {
 
+constexpr std::string_view runtime_prefix = "runtime-";
+
 std::string_view name_of(cgroup::Hierarchy::Kind kind) {
   switch (kind) {
     case cgroup::Hierarchy::Kind::None: return "none";
@@ -29,6 +31,22 @@ std::string_view name_of(cgroup::Hierarchy::Kind kind) {
 /// Threads beyond the quota only get throttled.
 unsigned threads_for(Cpus quota) {
   return static_cast<unsigned>(std::max(1.0, std::floor(quota.count)));
+}
+
+/// Beside a runtime's nodes lie the groups of the host's later runtimes.
+Result<void> check_names(const std::vector<NodeSpec>& nodes, const RuntimeOptions& options) {
+  for (const NodeSpec& node : nodes) {
+    if (node.name.starts_with(runtime_prefix)) {
+      return Error{Errc::InvalidArgument,
+                   fmt::format("a node cannot be called '{}': names that begin with '{}' are amp4ec's own", node.name,
+                               runtime_prefix)};
+    }
+  }
+  for (const auto& [name, limits] : options.group_limits) {
+    if (std::none_of(nodes.begin(), nodes.end(), [&](const NodeSpec& node) { return node.name == name; }))
+      return Error{Errc::InvalidArgument, fmt::format("group_limits are given for '{}', which is no node", name)};
+  }
+  return {};
 }
 
 /// Serves until the context is stopped. The host's callbacks run here, and Asio hands on what they throw after the
@@ -51,6 +69,7 @@ RuntimeState::RuntimeState(std::vector<NodeSpec> given, RuntimeOptions options)
 
 Result<std::shared_ptr<RuntimeState>> RuntimeState::create(std::vector<NodeSpec> nodes, RuntimeOptions options) try {
   if (auto valid = validate_nodes(nodes); !valid) return valid.error();
+  if (auto valid = check_names(nodes, options); !valid) return valid.error();
   auto worker = find_worker(options.worker_executable);
   if (!worker) return worker.error();
 
@@ -105,7 +124,7 @@ Result<void> RuntimeState::make_groups() {
   // it.
   static std::atomic<unsigned> runtimes{0};
   const unsigned number = ++runtimes;
-  host_group_ = number == 1 ? *host : fmt::format("{}/runtime-{}", *host, number);
+  host_group_ = number == 1 ? *host : fmt::format("{}/{}{}", *host, runtime_prefix, number);
   (void)cgroup::remove_stale_groups(hierarchy_, backend_);  // What stays is for the next start; it does no harm.
 
   const auto cpu = hierarchy_.check(cgroup::Controller::Cpu);
@@ -125,6 +144,7 @@ Result<void> RuntimeState::make_groups() {
     if (!group) {
       // A kernel that lets one node be held and not the next would make plans lie: hold all of them or none.
       for (const auto& other : nodes) other->group.reset();
+      if (group.error().code == Errc::InvalidArgument) return group.error();
       capabilities.cpu_limits = capabilities.memory_limits = false;
       return degrade(group.error(), "CPU and memory limits are");
     }
@@ -146,7 +166,6 @@ void RuntimeState::hold_without_groups() {
     }
   }
   if (!capabilities.memory_limits) {
-    for (const auto& node : nodes) node->own_memory_limit = node->spec().memory;
     capabilities.memory_rlimits = true;
   }
 }
@@ -172,12 +191,20 @@ Result<void> RuntimeState::set_limits(const std::string& name, Cpus cpus, Bytes 
   if (node == nullptr) return Error{Errc::InvalidArgument, fmt::format("the runtime has no node '{}'", name)};
   const NodeSpec spec{name, cpus, memory};
   if (auto valid = validate_node(spec); !valid) return valid;
-  const std::lock_guard lock(limits_mutex_);
-  if (node->group) {
-    if (auto set = node->group->set_limits(limits_of(spec)); !set) return set;
+  {
+    const std::lock_guard lock(limits_mutex_);
+    if (node->group) {
+      if (auto set = node->group->set_limits(limits_of(spec)); !set) {
+        (void)node->group->set_limits(limits_of(node->spec()));  // Of two, one may have been changed.
+        return set;
+      }
+    }
+    node->set_spec(spec);
   }
-  node->set_spec(spec);
-  return monitor->set_limits(name, cpus, memory);
+  // Waits for a running round, whose callbacks may set limits as well: not under the lock. The last to come here finds
+  // the limits of the last change.
+  const NodeSpec now = node->spec();
+  return monitor->set_limits(name, now.cpus, now.memory);
 }
 
 Node* RuntimeState::find_node(const std::string& name) noexcept {

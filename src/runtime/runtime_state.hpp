@@ -40,9 +40,7 @@ class Node {
 
   std::optional<cgroup::Group> group;  ///< Carries the limits; empty where the kernel does not let us hold the node.
 
-  // What holds each worker where no group holds the node.
-  std::vector<unsigned> pinned_cpus;  ///< Empty: not pinned.
-  Bytes own_memory_limit;             ///< 0: none.
+  std::vector<unsigned> pinned_cpus;  ///< What holds its workers where no group does. Empty: not pinned.
 
   NodeWorkers workers;  ///< What the Monitor reads of those that run here.
 

@@ -264,16 +264,21 @@ void SessionState::complete(const Finished& finished) {
 }
 
 /// Not under the mutex: a trace may wait for its disk.
-void SessionState::trace(const Done& done, const std::string& error) const {
+void SessionState::trace(const Done& done, const std::string& error) const noexcept try {
   if (!parts_.options.trace) return;
   TraceWriter& trace = *parts_.options.trace;
   const std::uint64_t request = trace_ids_ + done.request;
-  (void)trace.add(TraceRequest{request, done.entry.submitted, Clock::now(), error});  // The host learns it at `close`.
+  const auto now = Clock::now();
+  const auto ns_of = [](Clock::time_point time) { return static_cast<std::uint64_t>(time.time_since_epoch().count()); };
+  (void)trace.add(TraceRequest{request, done.entry.submitted, now, error});  // What is lost, `dropped` counts.
   const Route& route = parts_.routes[done.entry.route];
   for (std::size_t stage = 0; stage < route.size(); ++stage) {
     const StageWorker& worker = *parts_.workers[route[stage]];
     const auto execution = worker.counters().execution_of(done.request);
-    if (!execution) continue;
+    // The worker's word: what does not lie within the request's stay is not believed.
+    if (!execution || execution->begin_ns < ns_of(done.entry.submitted) || execution->end_ns < execution->begin_ns ||
+        execution->end_ns > ns_of(now))
+      continue;
     const auto time = [](std::uint64_t ns) { return Clock::time_point(std::chrono::nanoseconds(ns)); };
     (void)trace.add(TraceStage{worker.node()->name,
                                fmt::format("worker {}.{}", trace_ids_ >> session_bits, route[stage]),
@@ -281,6 +286,8 @@ void SessionState::trace(const Done& done, const std::string& error) const {
                                static_cast<std::uint32_t>(stage), static_cast<std::uint32_t>(route.size()),
                                time(execution->begin_ns), time(execution->end_ns)});
   }
+} catch (...) {
+  // No memory for an event: the request's completion matters more.
 }
 
 void SessionState::fail_matching(const std::function<bool(const Pending&)>& matches, const Error& error) {
@@ -297,10 +304,9 @@ void SessionState::fail_matching(const std::function<bool(const Pending&)>& matc
       entry = pending_.erase(entry);
     }
   }
-  for (const Done& done : failed) {
-    trace(done, error.what());
-    deliver(done.entry.handler, error);
-  }
+  // A handler may close the session, and with it what the trace looks at.
+  for (const Done& done : failed) trace(done, error.what());
+  for (const Done& done : failed) deliver(done.entry.handler, error);
 }
 
 // -- what goes wrong -------------------------------------------------------------------------------------------------

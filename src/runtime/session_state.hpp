@@ -102,7 +102,7 @@ class SessionState : public std::enable_shared_from_this<SessionState> {
   void complete_all(const std::vector<Finished>& all);
   void complete(const Finished& finished);
   /// `error`: empty for a request that was answered.
-  void trace(const Done& done, const std::string& error) const;
+  void trace(const Done& done, const std::string& error) const noexcept;
   void fail_matching(const std::function<bool(const Pending&)>& matches, const Error& error);
 
   void watch_for_death(std::size_t worker);

@@ -44,6 +44,7 @@ Result<std::unique_ptr<StageWorker>> StageWorker::start(RuntimeState& runtime, N
   if (!counters) return counters.error();
   std::unique_ptr<StageWorker> worker(
       new StageWorker(node, id, std::move(*bell), std::make_shared<ipc::WorkerCounters>(std::move(*counters))));
+  worker->limits_own_memory_ = node != nullptr && runtime.capabilities.memory_rlimits;
   auto process = runtime.start_worker(node, worker->group_);
   if (!process) return process.error();
   worker->process_.emplace(std::move(*process));
@@ -62,7 +63,7 @@ Result<void> StageWorker::begin_load(const Segment& segment, Form form) {
   auto sent = process_->send({{"op", "load"},
                               {"outputs", segment.output_count()},
                               {"form", to_string(form)},
-                              {"memory_bytes", node_ == nullptr ? 0 : node_->own_memory_limit.count}},
+                              {"memory_bytes", limits_own_memory_ ? node_->spec().memory.count : 0}},
                              fds);
   if (!sent) return explain(sent.error());
   return {};

@@ -81,6 +81,7 @@ class StageWorker {
   std::size_t first_layer_ = 0;
   std::size_t last_layer_ = 0;
   Bytes base_memory_;
+  bool limits_own_memory_ = false;  // No group limits it.
   ipc::EventFd bell_;
   std::shared_ptr<ipc::WorkerCounters> counters_;
   std::optional<cgroup::Group> group_;  // outlives the process, which runs in it

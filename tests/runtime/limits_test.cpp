@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <fstream>
 #include <map>
 #include <sstream>
@@ -134,4 +135,30 @@ TEST_CASE("a trace holds each request and its stages") {
   CHECK(stages["layers 0-1"] >= 3);
   CHECK(stages["layers 0-1"] == stages["layers 2-" + std::to_string(last)]);
   CHECK(warm_up <= phases["b"]);
+}
+
+TEST_CASE("a handler that closes the session does not take the trace's ground away") {
+  const std::string file = "/tmp/amp4ec-trace-close-test-" + std::to_string(getpid()) + ".json";
+  Runtime runtime = Runtime::create({{"a", 1.0_cpu, 1_GiB}}).value();
+  const Model model = small_model();
+  const Values input = random_inputs({3, 4}, 1).front();
+  SessionOptions options;
+  options.trace = std::make_shared<TraceWriter>(TraceWriter::create(file).value());
+  auto session = std::make_shared<Session>(
+      runtime.open(model, plan_of({pipeline({{"a", 0, model.layer_count() - 1}})}), input, options).value());
+  const pid_t worker = session->stages().front().pid;
+  kill(worker, SIGSTOP);
+  std::atomic<std::size_t> completed = 0;
+  const std::size_t requests = session->max_in_flight();
+  REQUIRE(requests >= 2);
+  for (std::size_t i = 0; i < requests; ++i) {
+    session->async_infer(input, [&, session](const Result<Value>& answer) {
+      if (answer.has_error()) ++completed;
+      session->close();
+    });
+  }
+  kill(worker, SIGKILL);
+  while (completed < requests) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  CHECK(options.trace->close().has_value());
+  std::remove(file.c_str());
 }

@@ -66,8 +66,8 @@ class WorkerCounters {
   }
 
   void set_phase(WorkerPhase phase) {
+    beat();  // First: a reader that sees the phase sees a heartbeat that is not older.
     set(&Words::phase, static_cast<std::uint64_t>(phase));
-    beat();
   }
   void set_queued(std::uint64_t messages) { set(&Words::queued, messages); }
   void beat() { set(&Words::heartbeat_ns, monotonic_ns()); }
@@ -168,16 +168,16 @@ class WorkerCounters {
 
   static Result<WorkerStats> stats_in(Words& words) {
     WorkerStats stats;
+    const std::uint64_t phase = get(words.phase);  // Before the heartbeat: see `set_phase`.
+    stats.heartbeat_ns = get(words.heartbeat_ns);
     stats.requests = get(words.requests);
     stats.errors = get(words.errors);
     stats.busy_ns = get(words.busy_ns);
     stats.hop_ns = get(words.hop_ns);
     stats.current_request = get(words.current_request);
-    stats.heartbeat_ns = get(words.heartbeat_ns);
     stats.queued = get(words.queued);
     stats.received_bytes = get(words.received_bytes);
     stats.sent_bytes = get(words.sent_bytes);
-    const std::uint64_t phase = get(words.phase);
     if (phase > static_cast<std::uint64_t>(WorkerPhase::stopping)) {
       return Error{Errc::ProtocolViolation, fmt::format("a worker's counters claim phase {}", phase)};
     }

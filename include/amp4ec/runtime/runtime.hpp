@@ -77,9 +77,10 @@ class Runtime {
   [[nodiscard]] std::vector<NodeSpec> nodes() const;
 
   /// Changes a node's limits while its workers run; the Monitor's next sample carries them. Plans are not made anew,
-  /// and workers that run keep their number of threads. Where limits do not bind (see `capabilities`), only workers
-  /// that start later follow. Lowering memory below what is in use makes the kernel reclaim; where it cannot, v1
-  /// refuses and v2 kills. @error InvalidArgument for the node or the limits, CgroupFailed: then the old limits stay.
+  /// and workers that run keep their number of threads. Where limits do not bind (see `capabilities`), workers
+  /// that start later get threads and memory by the new ones, and the CPUs of before. Lowering memory below what is in
+  /// use makes the kernel reclaim; where it cannot, v1 refuses and v2 kills. @error InvalidArgument for the node or the
+  /// limits, CgroupFailed: then the old limits stay.
   Result<void> set_limits(const std::string& node, Cpus cpus, Bytes memory);
   [[nodiscard]] const Capabilities& capabilities() const noexcept;
   [[nodiscard]] Monitor& monitor() noexcept;

@@ -37,6 +37,7 @@ struct SessionOptions {
   double tolerance = 1e-4;
 
   /// Where each request and its stages are written when it is complete; several sessions may share one. Empty: nowhere.
+  /// A trace that cannot be written fails no request: ask `TraceWriter::dropped` after closing it.
   std::shared_ptr<TraceWriter> trace;
 
   /// The same for the optimised form: other inputs may differ more than the example.

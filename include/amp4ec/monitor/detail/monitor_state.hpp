@@ -78,7 +78,11 @@ struct MonitorState {
     // A round by hand may be waiting, in a callback, for this very thread: it serves as the timer's.
     if (const std::unique_lock round_lock(state->round, std::try_to_lock); round_lock) {
       if (!current()) return;
-      state->run_round();
+      try {
+        state->run_round();
+      } catch (...) {
+        // No memory for this round's samples; the next round comes all the same.
+      }
     }
     const std::lock_guard lock(state->data);
     if (state->generation == generation) schedule(state);

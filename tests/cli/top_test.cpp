@@ -7,6 +7,7 @@
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 
+#include <csignal>
 #include <sstream>
 
 using namespace amp4ec::test;
@@ -59,6 +60,8 @@ TEST_CASE("top sees the nodes and workers of another host while it runs") {
       return;
     }
   }
+  host.signal(SIGINT);  // Killed, it would leave its workers and groups to the tests that follow.
+  (void)host.wait();
   CHECK(node.at("cpu_quota").to_number<double>() == Approx(0.5));
   CHECK(node.at("memory_limit_bytes").to_number<std::uint64_t>() == 256U << 20U);
   CHECK(node.at("cpu_used").to_number<double>() > 0);

@@ -42,7 +42,8 @@ Result<void> check_names(const std::vector<NodeSpec>& nodes, const RuntimeOption
                                runtime_prefix)};
     }
   }
-  for (const auto& [name, limits] : options.group_limits) {
+  for (const auto& entry : options.group_limits) {
+    const std::string& name = entry.first;  // Clang does not capture structured bindings.
     if (std::none_of(nodes.begin(), nodes.end(), [&](const NodeSpec& node) { return node.name == name; }))
       return Error{Errc::InvalidArgument, fmt::format("group_limits are given for '{}', which is no node", name)};
   }

@@ -23,7 +23,7 @@ using namespace amp4ec::cgroup::test;
 using namespace std::chrono_literals;
 
 namespace {
-int spin() {
+int spin_for_good() {
   for (std::atomic<unsigned> turns{0};;) ++turns;
   return 0;
 }
@@ -50,7 +50,7 @@ TEST_CASE("every limit is taken by the kernel, lowered and raised, while a worke
   REQUIRE(node);
   auto worker = Group::create(machine->hierarchy, machine->host + "/high/worker-1", {}, machine->backend);
   REQUIRE(worker);
-  const Child child(spin);
+  const Child child(spin_for_good);
   REQUIRE(worker->attach(child.pid()));
   child.go();
   const auto all_cpus = cpus_of(child.pid());
@@ -120,7 +120,7 @@ TEST_CASE("a frozen group stands still, goes on, and can be killed frozen") {
   REQUIRE(node);
   auto worker = Group::create(hierarchy, machine->host + "/low/worker-1", {}, machine->backend);
   REQUIRE(worker);
-  Child child(spin);
+  Child child(spin_for_good);
   REQUIRE(worker->attach(child.pid()));
   child.go();
   const auto used = [&] { return node->read().value().cpu_time; };
@@ -156,7 +156,7 @@ TEST_CASE("pressure and faults are told of a real group") {
     void* memory = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) return 1;
     std::memset(memory, 1, size);
-    return spin();
+    return spin_for_good();
   });
   REQUIRE(group->attach(child.pid()));
   child.go();

@@ -116,6 +116,7 @@ class Group {
   /// group empty. Zombies do not count: reaping is the parent's task. @error CgroupFailed after the timeout, or when
   /// the calling process is in the group.
   Result<void> kill_all(std::chrono::milliseconds timeout = default_timeout) const {
+    if (trees_.empty()) return {};  // Removed, or moved from: nothing runs in it.
     const auto deadline = detail::Clock::now() + timeout;
     return detail::kill_until_empty(*backend_, trees_, path_, deadline);
   }

@@ -83,11 +83,11 @@ TEST_CASE("two sessions on one node stay within its quota") {
 }
 
 TEST_CASE("a node's limits change while its workers run, and the next sample says so") {
-  Runtime runtime = Runtime::create({{"a", 0.5_cpu, 768_MiB}}).value();
+  Runtime runtime = Runtime::create({{"a", 0.5_cpu, 2_GiB}}).value();
   const Model model = small_model();
   const Values input = random_inputs({3, 4}, 1).front();
   Session session = runtime.open(model, plan_of({pipeline({{"a", 0, model.layer_count() - 1}})}), input).value();
-  for (const NodeSpec& wanted : {NodeSpec{"a", 0.25_cpu, 700_MiB}, NodeSpec{"a", 1.5_cpu, 2_GiB}}) {
+  for (const NodeSpec& wanted : {NodeSpec{"a", 0.25_cpu, 1_GiB}, NodeSpec{"a", 1.5_cpu, 3_GiB}}) {
     REQUIRE(runtime.set_limits("a", wanted.cpus, wanted.memory).has_value());
     runtime.monitor().sample();
     const Sample sample = runtime.monitor().snapshot("a").value();

@@ -97,7 +97,7 @@ TEST_CASE("a consumer refuses each thing that a producer may not publish, from t
     descriptor.length = ~std::uint64_t{0};
   }
   SECTION("an unknown kind") {
-    descriptor.kind = static_cast<MessageKind>(2);
+    descriptor.kind = static_cast<MessageKind>(3);
   }
   SECTION("too long a route") {
     descriptor.route_length = Descriptor::max_route + 1;
@@ -181,7 +181,7 @@ TEST_CASE("what a peer writes into the header of an attached edge has no effect"
     REQUIRE(message);
     CHECK(message->descriptor().request_id == id);
   }
-  CHECK(is_violation(Edge::open(UniqueFd(::dup(link.edge.fd()))).error()));
+  CHECK(is_violation(test::open_as_consumer(link.edge).error()));
 }
 
 TEST_CASE("only the header that fills its file exactly is opened") {
@@ -189,7 +189,7 @@ TEST_CASE("only the header that fills its file exactly is opened") {
   const auto edge = Edge::create(3, 128_B).value();
   detail::EdgeHeader right;
   REQUIRE(::pread(edge.fd(), &right, sizeof right, 0) == sizeof right);
-  REQUIRE(Edge::open(UniqueFd(::dup(edge.fd()))).has_value());
+  REQUIRE(test::open_as_consumer(edge).has_value());
   int opened = 0;
   for (int round = 0; round < 20'000; ++round) {
     detail::EdgeHeader header = right;
@@ -198,7 +198,7 @@ TEST_CASE("only the header that fills its file exactly is opened") {
     if (random() % 64 == 0) header.version = static_cast<std::uint32_t>(odd_number(random));
     if (random() % 64 == 0) header.magic = odd_number(random);
     REQUIRE(::pwrite(edge.fd(), &header, sizeof header, 0) == sizeof header);
-    const auto again = Edge::open(UniqueFd(::dup(edge.fd())));
+    const auto again = test::open_as_consumer(edge);
     if (again) {
       ++opened;
       const detail::EdgeLayout layout{again->slots(), again->slot_bytes().count};
@@ -210,7 +210,7 @@ TEST_CASE("only the header that fills its file exactly is opened") {
   CHECK(opened > 0);
 
   const auto tiny = MemoryFile::create("tiny", 8_B).value();
-  CHECK(is_violation(Edge::open(UniqueFd(::dup(tiny.fd()))).error()));
+  CHECK(is_violation(Edge::open(UniqueFd(::dup(tiny.fd())), UniqueFd(::dup(edge.consumer_files_fd()))).error()));
 }
 
 TEST_CASE("random rubbish from a peer never leads a consumer astray") {

@@ -176,10 +176,11 @@ TEST_CASE("edges and their ends leave no descriptor behind") {
   const auto before = test::open_descriptors();
   for (int round = 0; round < 10; ++round) {
     Link link(4, 4_KiB);
-    const auto opened = Edge::open(UniqueFd(::dup(link.edge.fd()))).value();
+    const auto opened = test::open_as_producer(link.edge).value();
     link.send(1, 1, std::byte{1});
     CHECK(link.consumer.try_receive().value());
-    CHECK_FALSE(Edge::open(UniqueFd(::dup(link.consumer_bell.fd()))).has_value());
+    CHECK_FALSE(Edge::open(UniqueFd(::dup(link.consumer_bell.fd())), UniqueFd(::dup(link.edge.fd()))).has_value());
+    CHECK_FALSE(Edge::open(UniqueFd(::dup(link.edge.fd())), UniqueFd(::dup(link.edge.fd()))).has_value());
     CHECK_FALSE(EdgeProducer::attach(link.edge, link.consumer_bell.duplicate().value()).has_value());
   }
   CHECK(test::open_descriptors() == before);

@@ -54,6 +54,14 @@ inline std::ptrdiff_t open_descriptors() {
   return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), std::filesystem::directory_iterator{});
 }
 
+/// The edge as the process sees it that was sent one end of it.
+inline Result<Edge> open_as_producer(const Edge& edge) {
+  return Edge::open(UniqueFd(::dup(edge.fd())), UniqueFd(::dup(edge.producer_files_fd())));
+}
+inline Result<Edge> open_as_consumer(const Edge& edge) {
+  return Edge::open(UniqueFd(::dup(edge.fd())), UniqueFd(::dup(edge.consumer_files_fd())));
+}
+
 /// An edge with both its ends in this process.
 struct Link {
   Link(std::uint32_t slots, Bytes slot_bytes)

@@ -4,6 +4,10 @@
 #include "helpers.hpp"
 
 #include <algorithm>
+#include <array>
+#include <csignal>
+
+#include <sys/resource.h>
 
 using namespace amp4ec;
 using namespace amp4ec::ipc;
@@ -34,6 +38,21 @@ TEST_CASE("nobody can change the size or the seals of a memory file") {
   CHECK(::fcntl(file.fd(), F_ADD_SEALS, F_SEAL_WRITE) < 0);
 }
 
+TEST_CASE("constant memory cannot be changed; what is written to a private mapping stays there") {
+  const std::array bytes{std::byte{1}, std::byte{2}, std::byte{3}};
+  const auto file = MemoryFile::create_constant("test", bytes).value();
+  CHECK(file.size() == 3_B);
+  CHECK(::pwrite(file.fd(), "x", 1, 0) < 0);
+  CHECK(::ftruncate(file.fd(), 4096) < 0);
+  CHECK(file.map().has_error());
+  const auto one = file.map_private().value();
+  const auto other = MemoryFile::adopt(UniqueFd(::dup(file.fd()))).value().map_private().value();
+  one.bytes()[1] = std::byte{9};
+  CHECK(one.bytes()[1] == std::byte{9});
+  CHECK(std::ranges::equal(other.bytes(), bytes));
+  CHECK(MemoryFile::create_constant("test", {}).error().code == Errc::InvalidArgument);
+}
+
 TEST_CASE("a mapping outlives its file") {
   auto file = std::make_unique<MemoryFile>(MemoryFile::create("test", 4_KiB).value());
   auto first = file->map().value();
@@ -46,6 +65,32 @@ TEST_CASE("a mapping outlives its file") {
 TEST_CASE("impossible sizes are refused") {
   CHECK(MemoryFile::create("test", 0_B).error().code == Errc::InvalidArgument);
   CHECK(MemoryFile::create("test", Bytes{~std::uint64_t{0}}).error().code == Errc::InvalidArgument);
+}
+
+TEST_CASE("memory beyond the limit on file sizes is an error, not a signal") {
+  test::Child child([] {
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_FSIZE, &limit) != 0) return 1;
+    limit.rlim_cur = 4096;
+    if (::signal(SIGXFSZ, SIG_DFL) == SIG_ERR || ::setrlimit(RLIMIT_FSIZE, &limit) != 0) return 2;
+    if (!MemoryFile::create("test", 4_KiB)) return 3;
+    const auto file = MemoryFile::create("test", 1_MiB);
+    return file.has_error() && file.error().code == Errc::SystemCall ? 0 : 4;
+  });
+  CHECK(child.join() == 0);
+}
+
+TEST_CASE("a signal of its own that waits already is left to the host") {
+  test::Child child([] {
+    sigset_t signals;
+    ::sigemptyset(&signals);
+    ::sigaddset(&signals, SIGXFSZ);
+    if (::pthread_sigmask(SIG_BLOCK, &signals, nullptr) != 0 || ::raise(SIGXFSZ) != 0) return 1;
+    { const FileSizeGuard guard; }
+    if (::sigpending(&signals) != 0 || ::sigismember(&signals, SIGXFSZ) != 1) return 2;
+    return ::pthread_sigmask(SIG_BLOCK, nullptr, &signals) == 0 && ::sigismember(&signals, SIGXFSZ) == 1 ? 0 : 3;
+  });
+  CHECK(child.join() == 0);
 }
 
 TEST_CASE("memory that a peer can take away, or that does not exist yet, is not adopted") {

@@ -23,7 +23,7 @@ struct ControlMessage {
   std::vector<UniqueFd> fds;
 };
 
-/// Rare messages between host and worker that carry descriptors: an AF_UNIX socket that keeps message boundaries.
+/// Rare messages between two processes that carry descriptors: an AF_UNIX socket that keeps message boundaries.
 /// The text's meaning is the caller's. Requests do not travel here: they use an Edge. One thread may send while another
 /// receives; two senders or two receivers need a lock. Never raises SIGPIPE.
 class ControlChannel {
@@ -49,6 +49,13 @@ class ControlChannel {
                    fmt::format("descriptor {} is not the end of a control channel (SOCK_SEQPACKET)", fd.get())};
     }
     return ControlChannel(std::move(fd));
+  }
+
+  /// The same end under a second descriptor. @error SystemCall.
+  [[nodiscard]] Result<ControlChannel> duplicate() const {
+    auto fd = fd_.duplicate();
+    if (!fd) return fd.error();
+    return ControlChannel(std::move(*fd));
   }
 
   /// Sends one message; the descriptors stay the caller's. Blocks while the peer leaves its queue full, at most

@@ -12,6 +12,7 @@ namespace amp4ec::ipc {
 enum class MessageKind : std::uint8_t {
   value = 0,  ///< The inputs or outputs of a segment.
   error = 1,  ///< A failed request: code and text of its Error.
+  input = 2,  ///< A value that lies in a slot of the session's InputArena; the message's own slot is empty.
 };
 
 /// One message on an Edge, without its payload: 64 bytes, one cache line. Copied whole, never read in place.
@@ -28,7 +29,9 @@ struct Descriptor {
   std::uint8_t hop = 0;           ///< Where in `route` this message is going; route_length means the host.
   std::uint8_t route_length = 0;  ///< Workers on the route.
   std::array<std::uint8_t, max_route> route{};  ///< Worker ids in the order they are visited.
-  std::array<std::uint8_t, 16> spare{};         ///< Zero.
+  std::uint64_t input_length = 0;               ///< Bytes in `input_slot`.
+  std::uint32_t input_slot = 0;                 ///< Of the session's InputArena; for `MessageKind::input`.
+  std::uint32_t attempt = 0;  ///< How often the request was sent before: answers to an earlier attempt are dropped.
 
   /// The worker this message goes to; none: it goes back to the host.
   [[nodiscard]] std::optional<std::uint8_t> destination() const noexcept {

@@ -10,6 +10,7 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -30,6 +31,7 @@ class EdgeConsumer {
     Message& operator=(Message&& other) noexcept {
       std::swap(state_, other.state_);
       std::swap(descriptor_, other.descriptor_);
+      std::swap(own_file_, other.own_file_);
       return *this;
     }
     ~Message() {
@@ -39,10 +41,10 @@ class EdgeConsumer {
     /// A checked copy: slot, length, kind and route are in range; all else is what the peer wrote.
     [[nodiscard]] const Descriptor& descriptor() const noexcept { return descriptor_; }
 
-    /// `descriptor().length` bytes, 64-byte aligned, the caller's to read and to write until the message goes. A
-    /// hostile producer can still write here: what is checked in the payload must be copied first.
-    [[nodiscard]] std::span<std::byte> payload() const noexcept {
-      return state_->memory.payload(descriptor_.slot).first(descriptor_.length);
+    /// `descriptor().length` bytes, 64-byte aligned, until the message goes; writing is a segmentation fault. A hostile
+    /// producer can still write here: what is checked in the payload must be copied first.
+    [[nodiscard]] std::span<const std::byte> payload() const noexcept {
+      return own_file_ ? own_file_->bytes() : state_->memory.payload(descriptor_.slot).first(descriptor_.length);
     }
 
    private:
@@ -51,6 +53,7 @@ class EdgeConsumer {
         : state_(std::move(state)), descriptor_(descriptor) {}
     std::shared_ptr<State> state_;
     Descriptor descriptor_;
+    std::optional<Mapping<const std::byte>> own_file_;
   };
 
   /// Becomes the edge's consumer. `producer_bell` is rung when a slot is freed that the producer waits for. The edge
@@ -61,31 +64,36 @@ class EdgeConsumer {
     if (memory->freed().load(std::memory_order_relaxed) != 0) {
       return Error{Errc::ProtocolViolation, "an edge takes one consumer in its life, and this one has had it"};
     }
-    return EdgeConsumer(std::make_shared<State>(std::move(*memory), std::move(producer_bell)));
+    if (auto done = memory->make_payload_read_only(); !done) return done.error();
+    auto files = edge.consumer_files_.duplicate();
+    if (!files) return files.error();
+    return EdgeConsumer(std::make_shared<State>(std::move(*memory), std::move(producer_bell)), std::move(*files));
   }
 
-  /// The next message, or none. @error ProtocolViolation, from then on always: drop the edge.
+  /// The next message, or none. @error ProtocolViolation, SystemCall (this process has no descriptor or no address
+  /// space left for a message in a file of its own); from then on always: drop the edge.
   [[nodiscard]] Result<std::optional<Message>> try_receive() {
-    if (violation_ == nullptr && received_ == published_) {
+    if (failure_) return *failure_;
+    if (received_ == published_) {
       published_ = state_->memory.published().load(std::memory_order_acquire);
-      if (published_ - received_ > state_->memory.layout().slots) violation_ = "more messages than slots";
+      if (published_ - received_ > state_->memory.layout().slots) return fail(violation("more messages than slots"));
     }
-    if (violation_ == nullptr && received_ == published_) return std::optional<Message>{};
-    Descriptor descriptor;
-    if (violation_ == nullptr) {
-      descriptor = state_->memory.load_descriptor(received_);
-      violation_ = state_->take(descriptor);
-    }
-    if (violation_ != nullptr) {
-      return Error{Errc::ProtocolViolation, fmt::format("the producer of an edge published {}", violation_)};
+    if (received_ == published_) return std::optional<Message>{};
+    const Descriptor descriptor = state_->memory.load_descriptor(received_);
+    if (const char* wrong = state_->take(descriptor); wrong != nullptr) return fail(violation(wrong));
+    Message message(state_, descriptor);
+    if (descriptor.length > state_->memory.layout().slot_bytes) {
+      auto file = receive_file(Bytes{descriptor.length});
+      if (!file) return fail(file.error());
+      message.own_file_.emplace(std::move(*file));
     }
     ++received_;
-    return std::optional<Message>(Message(state_, descriptor));
+    return std::optional<Message>(std::move(message));
   }
 
   /// Whether `try_receive` would give a message or an error. Cheap.
   [[nodiscard]] bool pending() const noexcept {
-    return violation_ != nullptr || received_ != published_ ||
+    return failure_ || received_ != published_ ||
            received_ != state_->memory.published().load(std::memory_order_acquire);
   }
 
@@ -103,8 +111,8 @@ class EdgeConsumer {
     /// Checks a descriptor and notes its slot as held. Returns what is wrong with it, or null.
     const char* take(const Descriptor& descriptor) {
       if (descriptor.slot >= memory.layout().slots) return "a slot that does not exist";
-      if (descriptor.length > memory.layout().slot_bytes) return "a message longer than its slot";
-      if (descriptor.kind > MessageKind::error) return "a message of unknown kind";
+      if (descriptor.length > detail::EdgeLayout::max_slot_bytes) return "a message of impossible length";
+      if (descriptor.kind > MessageKind::input) return "a message of unknown kind";
       if (descriptor.route_length > Descriptor::max_route || descriptor.hop > descriptor.route_length) {
         return "a message with an impossible route";
       }
@@ -134,12 +142,33 @@ class EdgeConsumer {
     std::uint64_t freed = 0;
   };
 
-  explicit EdgeConsumer(std::shared_ptr<State> state) noexcept : state_(std::move(state)) {}
+  EdgeConsumer(std::shared_ptr<State> state, ControlChannel files) noexcept
+      : state_(std::move(state)), files_(std::move(files)) {}
+
+  static Error violation(std::string_view what) {
+    return {Errc::ProtocolViolation, fmt::format("the producer of an edge published {}", what)};
+  }
+  Error fail(Error error) { return failure_.emplace(std::move(error)); }
+
+  /// The file of a message that its slot cannot hold. The producer sends it before it publishes: it is here, or never
+  /// comes. Its descriptor is not kept.
+  [[nodiscard]] Result<Mapping<const std::byte>> receive_file(Bytes length) const {
+    auto received = files_.receive(std::chrono::nanoseconds{0});
+    const bool absent = !received && (received.error().code == Errc::WorkerUnresponsive ||  // Nothing was sent.
+                                      received.error().code == Errc::WorkerDied);
+    if (!received && !absent) return received.error();
+    if (absent || received->fds.size() != 1) return violation("a message longer than its slot, without one file");
+    auto file = MemoryFile::adopt_with_one_writer(std::move(received->fds.front()));
+    if (!file) return file.error();
+    if (file->size() != length) return violation("a message of another length than its file");
+    return file->map_read_only(MemoryFile::Prefault::yes);
+  }
 
   std::shared_ptr<State> state_;
+  ControlChannel files_;
   std::uint64_t received_ = 0;
   std::uint64_t published_ = 0;  // last seen: the producer's cache line is read only when this is used up
-  const char* violation_ = nullptr;
+  std::optional<Error> failure_;
 };
 
 }  // namespace amp4ec::ipc

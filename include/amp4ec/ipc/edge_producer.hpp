@@ -5,6 +5,7 @@
 #include <amp4ec/ipc/edge.hpp>
 #include <amp4ec/ipc/event_fd.hpp>
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <numeric>
@@ -29,6 +30,7 @@ class EdgeProducer {
     Slot& operator=(Slot&& other) noexcept {
       std::swap(state_, other.state_);
       std::swap(number_, other.number_);
+      std::swap(own_file_, other.own_file_);
       return *this;
     }
     ~Slot() {
@@ -36,13 +38,31 @@ class EdgeProducer {
     }
 
     /// All of the slot, 64-byte aligned. Its content is what an earlier message left.
-    [[nodiscard]] std::span<std::byte> payload() const noexcept { return state_->memory.payload(number_); }
+    [[nodiscard]] std::span<std::byte> payload() const noexcept {
+      return own_file_ ? own_file_->second.bytes() : state_->memory.payload(number_);
+    }
+
+    /// Makes `payload()` hold a message of `size` bytes. One that is larger than the edge's slots gets a memory file of
+    /// exactly its size, charged to the caller's cgroup until the consumer has let go of the message; what was written
+    /// before is not in it. @error MessageTooLarge for more than an edge ever takes, SystemCall (among others: the
+    /// memory or the descriptors are not there); the payload is as it was.
+    [[nodiscard]] Result<void> reserve(Bytes size) {
+      if (size.count <= payload().size()) return {};
+      if (size.count > detail::EdgeLayout::max_slot_bytes) {
+        return Error{Errc::MessageTooLarge, fmt::format("message of {}", format_bytes(size))};
+      }
+      auto file = MemoryFile::create_with_one_writer("amp4ec-message", size);
+      if (!file) return file.error();
+      own_file_.emplace(std::move(*file));
+      return {};
+    }
 
    private:
     friend class EdgeProducer;
     Slot(std::shared_ptr<State> state, std::uint32_t number) noexcept : state_(std::move(state)), number_(number) {}
     std::shared_ptr<State> state_;
     std::uint32_t number_ = 0;
+    std::optional<std::pair<MemoryFile, Mapping<std::byte>>> own_file_;
   };
 
   /// Becomes the edge's producer. `consumer_bell` is rung after each publish. The edge may go afterwards.
@@ -53,7 +73,9 @@ class EdgeProducer {
     if (memory->published().load(std::memory_order_relaxed) != 0) {
       return Error{Errc::ProtocolViolation, "an edge takes one producer in its life, and this one has had it"};
     }
-    return EdgeProducer(std::make_shared<State>(std::move(*memory)), std::move(consumer_bell));
+    auto files = edge.producer_files_.duplicate();
+    if (!files) return files.error();
+    return EdgeProducer(std::make_shared<State>(std::move(*memory)), std::move(consumer_bell), std::move(*files));
   }
 
   /// A free slot, or none while the consumer holds them all: that is the edge's back-pressure. After "none" the
@@ -71,27 +93,49 @@ class EdgeProducer {
   }
 
   /// Hands the slot and `descriptor.length` bytes of it to the consumer. Sets `slot` and `sent_ns` of the descriptor.
-  /// @error MessageTooLarge, InvalidArgument (a slot of another edge, an impossible route): the slot is free again.
-  /// SystemCall: the message is published, but the bell could not be rung.
-  Result<void> publish(Slot slot, Descriptor descriptor) {
+  /// `lease` is kept until the consumer has let go of the message, as far as `collect` and `try_acquire` look.
+  /// Blocks only for a message in a file of its own, while the consumer has left hundreds of such files unread, at most
+  /// `patience`.
+  /// @error MessageTooLarge, InvalidArgument (a slot of another edge, a length that is not the one reserved in a file
+  /// of its own, an impossible route), and for a file that could not be sent WorkerUnresponsive (after `patience`) and
+  /// WorkerDied: the slot is free again. SystemCall: the file could not be sent, and the slot is free again, or the
+  /// message is published, but the bell could not be rung.
+  Result<void> publish(Slot slot, Descriptor descriptor,
+                       std::chrono::nanoseconds patience = std::chrono::nanoseconds{0},
+                       std::shared_ptr<const void> lease = nullptr) {
     State& state = *state_;
     if (slot.state_ != state_) return Error{Errc::InvalidArgument, "publish of a slot that is not from this edge"};
-    if (descriptor.length > state.memory.layout().slot_bytes) {
-      return Error{Errc::MessageTooLarge, fmt::format("message of {} bytes in a slot of {}", descriptor.length,
-                                                      state.memory.layout().slot_bytes)};
+    if (descriptor.length > slot.payload().size()) {
+      return Error{Errc::MessageTooLarge,
+                   fmt::format("message of {} bytes in a slot of {}", descriptor.length, slot.payload().size())};
+    }
+    if (slot.own_file_ && descriptor.length != slot.payload().size()) {
+      return Error{Errc::InvalidArgument, fmt::format("message of {} bytes in a file of its own of {}",
+                                                      descriptor.length, slot.payload().size())};
     }
     if (descriptor.route_length > Descriptor::max_route || descriptor.hop > descriptor.route_length) {
       return Error{Errc::InvalidArgument,
                    fmt::format("message at hop {} of a route of {} workers; at most {} are allowed", descriptor.hop,
                                descriptor.route_length, Descriptor::max_route)};
     }
+    if (slot.own_file_) {
+      const std::array fds{slot.own_file_->first.fd()};
+      if (auto sent = files_.send(detail::EdgeLayout::file_text, fds, patience); !sent) return sent;
+    }
     descriptor.slot = slot.number_;
     descriptor.sent_ns = monotonic_ns();
     state.with_consumer[slot.number_] = true;
+    state.leases[slot.number_] = std::move(lease);
     slot.state_.reset();
     state.memory.store_descriptor(state.published, descriptor);
     state.memory.published().store(++state.published, std::memory_order_release);
     return consumer_bell_.signal();
+  }
+
+  /// Gives up the leases of messages that the consumer has let go of. Cheap.
+  void collect() {
+    State& state = *state_;
+    if (!state.broken && freed_any() && !take_freed()) state.broken = true;
   }
 
   /// Whether `try_acquire` would give a slot or an error. Cheap.
@@ -100,19 +144,23 @@ class EdgeProducer {
  private:
   struct State {
     explicit State(detail::EdgeMemory mapped)
-        : memory(std::move(mapped)), free(memory.layout().slots), with_consumer(memory.layout().slots) {
+        : memory(std::move(mapped)),
+          free(memory.layout().slots),
+          with_consumer(memory.layout().slots),
+          leases(memory.layout().slots) {
       std::iota(free.rbegin(), free.rend(), 0U);
     }
     detail::EdgeMemory memory;
     std::vector<std::uint32_t> free;  // never grows past the number of slots: no allocation after attach
     std::vector<bool> with_consumer;
+    std::vector<std::shared_ptr<const void>> leases;
     std::uint64_t published = 0;
     std::uint64_t taken_back = 0;
     bool broken = false;
   };
 
-  EdgeProducer(std::shared_ptr<State> state, EventFd consumer_bell) noexcept
-      : state_(std::move(state)), consumer_bell_(std::move(consumer_bell)) {}
+  EdgeProducer(std::shared_ptr<State> state, EventFd consumer_bell, ControlChannel files) noexcept
+      : state_(std::move(state)), consumer_bell_(std::move(consumer_bell)), files_(std::move(files)) {}
 
   /// Whether the consumer has freed slots since the last look. If not, asks it to ring and looks once more: the
   /// consumer stores its counter and then reads the wish, this side the other way round, all in one total order, so
@@ -133,6 +181,7 @@ class EdgeProducer {
       const std::uint32_t number = state.memory.freed_slot(state.taken_back).load(std::memory_order_relaxed);
       if (number >= state.memory.layout().slots || !state.with_consumer[number]) return false;
       state.with_consumer[number] = false;
+      state.leases[number].reset();
       state.free.push_back(number);
     }
     return true;
@@ -140,6 +189,7 @@ class EdgeProducer {
 
   std::shared_ptr<State> state_;
   EventFd consumer_bell_;
+  ControlChannel files_;
 };
 
 }  // namespace amp4ec::ipc

@@ -9,6 +9,7 @@
 #include <bit>
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <utility>
 
 namespace amp4ec::ipc::detail {
@@ -32,6 +33,8 @@ struct EdgeLayout {
   static constexpr std::uint64_t max_slot_bytes = std::uint64_t{1} << 40U;
   static constexpr std::uint64_t line = 64;
   static constexpr std::uint64_t page = 4096;
+  /// What comes with the descriptor of a message's own file: such a message has to say something.
+  static constexpr std::string_view file_text = "message";
 
   // Words written by different sides lie on different cache lines.
   static constexpr std::uint64_t published_at = 1 * line;
@@ -94,6 +97,15 @@ class EdgeMemory {
     for (std::size_t i = 0; i < words.size(); ++i) {
       Counter(word(descriptor_word(position, i))).store(words[i], std::memory_order_relaxed);
     }
+  }
+
+  /// From now on nothing in this process writes payloads through this mapping: what tries is a segmentation fault
+  /// instead of a message silently changed. @error SystemCall.
+  [[nodiscard]] Result<void> make_payload_read_only() const {
+    if (::mprotect(base_ + layout_.payload_at(), layout_.slots * layout_.slot_bytes, PROT_READ) < 0) {
+      return system_error("mprotect of an edge's payload");
+    }
+    return {};
   }
 
   /// `slot` must be below `layout().slots`.

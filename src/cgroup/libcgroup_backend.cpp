@@ -49,10 +49,12 @@ struct Description {
   ::cgroup_controller* controller = nullptr;
 };
 
-Description describe(const Tree& tree, const std::string& group, std::string_view file = {}) {
+/// `what` it is for, in an error.
+Result<Description> describe(const Tree& tree, const std::string& group, const std::string& what,
+                             std::string_view file = {}) {
   const auto name = tree.base.empty() ? group : detail::join(std::string_view(tree.base).substr(1), group);
   Description description{Handle(::cgroup_new_cgroup(name.c_str())), nullptr};
-  if (!description.group) return description;
+  if (!description.group) return libcgroup_error(ECGINVAL, what);
   for (const auto controller : tree.controllers) {
     const auto controller_name = to_string(controller);
     auto* added = ::cgroup_add_controller(description.group.get(), controller_name.data());
@@ -60,6 +62,7 @@ Description describe(const Tree& tree, const std::string& group, std::string_vie
       description.controller = added;
     }
   }
+  if (description.controller == nullptr) return libcgroup_error(ECGINVAL, what);
   return description;
 }
 
@@ -74,9 +77,9 @@ class LibcgroupBackend : public NativeBackend {
     // libcgroup is content with a group that is there already.
     if (detail::exists(tree.folder(group))) return detail::system_error(EEXIST, what);
     const std::lock_guard lock(libcgroup_mutex());
-    const auto description = describe(tree, group);
-    if (!description.group || description.controller == nullptr) return libcgroup_error(ECGINVAL, what);
-    if (const int code = ::cgroup_create_cgroup(description.group.get(), 1); code != 0) {
+    const auto description = describe(tree, group, what);
+    if (!description) return description.error();
+    if (const int code = ::cgroup_create_cgroup(description->group.get(), 1); code != 0) {
       auto error = libcgroup_error(code, what);
       (void)NativeBackend::remove(tree, group);  // libcgroup leaves the folder
       return error;
@@ -89,10 +92,11 @@ class LibcgroupBackend : public NativeBackend {
     if (tree.version == 2) return NativeBackend::write(tree, group, file, value);
     const auto what = fmt::format("writing '{}' to {}", value, detail::join(tree.folder(group), file));
     const std::lock_guard lock(libcgroup_mutex());
-    const auto description = describe(tree, group, file);
-    if (!description.group || description.controller == nullptr) return libcgroup_error(ECGINVAL, what);
-    int code = ::cgroup_add_value_string(description.controller, std::string(file).c_str(), std::string(value).c_str());
-    if (code == 0) code = ::cgroup_modify_cgroup(description.group.get());
+    const auto description = describe(tree, group, what, file);
+    if (!description) return description.error();
+    int code =
+        ::cgroup_add_value_string(description->controller, std::string(file).c_str(), std::string(value).c_str());
+    if (code == 0) code = ::cgroup_modify_cgroup(description->group.get());
     if (code != 0) return libcgroup_error(code, what);
     return {};
   }
@@ -101,8 +105,8 @@ class LibcgroupBackend : public NativeBackend {
     if (tree.version == 2) return NativeBackend::attach(tree, group, process);
     const auto what = fmt::format("moving process {} to {}", process, tree.folder(group));
     const std::lock_guard lock(libcgroup_mutex());
-    const auto description = describe(tree, group);
-    if (!description.group || description.controller == nullptr) return libcgroup_error(ECGINVAL, what);
+    const auto description = describe(tree, group, what);
+    if (!description) return description.error();
     // On v1 libcgroup moves a single thread. A thread started meanwhile begins where its creator is, so when a look at
     // the process shows only threads that we have moved, all are in.
     std::set<pid_t> moved;
@@ -113,7 +117,7 @@ class LibcgroupBackend : public NativeBackend {
       for (const auto thread : threads) {
         if (moved.contains(thread)) continue;
         all_moved = false;
-        const int code = ::cgroup_attach_task_pid(description.group.get(), thread);
+        const int code = ::cgroup_attach_task_pid(description->group.get(), thread);
         const bool ended = code == ECGOTHER && ::cgroup_get_last_errno() == ESRCH;
         if (code != 0 && (!ended || thread == process)) return libcgroup_error(code, what);
         moved.insert(thread);
@@ -126,9 +130,9 @@ class LibcgroupBackend : public NativeBackend {
     if (tree.version == 2) return NativeBackend::attach_thread(tree, group, thread);
     const auto what = fmt::format("moving thread {} to {}", thread, tree.folder(group));
     const std::lock_guard lock(libcgroup_mutex());
-    const auto description = describe(tree, group);
-    if (!description.group || description.controller == nullptr) return libcgroup_error(ECGINVAL, what);
-    const int code = ::cgroup_attach_task_pid(description.group.get(), thread);
+    const auto description = describe(tree, group, what);
+    if (!description) return description.error();
+    const int code = ::cgroup_attach_task_pid(description->group.get(), thread);
     if (code != 0) return libcgroup_error(code, what);
     return {};
   }
@@ -143,9 +147,9 @@ class LibcgroupBackend : public NativeBackend {
     if (!processes) return processes.error();
     if (!processes->empty() || !detail::subfolders(folder).empty()) return detail::system_error(EBUSY, what);
     const std::lock_guard lock(libcgroup_mutex());
-    const auto description = describe(tree, group);
-    if (!description.group || description.controller == nullptr) return libcgroup_error(ECGINVAL, what);
-    if (const int code = ::cgroup_delete_cgroup_ext(description.group.get(), CGFLAG_DELETE_EMPTY_ONLY); code != 0) {
+    const auto description = describe(tree, group, what);
+    if (!description) return description.error();
+    if (const int code = ::cgroup_delete_cgroup_ext(description->group.get(), CGFLAG_DELETE_EMPTY_ONLY); code != 0) {
       return libcgroup_error(code, what);
     }
     if (detail::exists(folder)) return detail::system_error(EBUSY, what);

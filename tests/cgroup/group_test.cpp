@@ -54,6 +54,20 @@ TEST_CASE("v1 without swap accounting limits memory alone") {
   CHECK(machine.kernel->log == Log{"amp4ec-1-2 memory.limit_in_bytes=1048576"});
 }
 
+TEST_CASE("swap that the kernel does not count cannot be limited, and memory stays as it was") {
+  const Machine machine(GENERATE(build_v1, build_v2_root));
+  const bool v2 = machine.hierarchy.kind() == Hierarchy::Kind::V2;
+  auto group = machine.create("amp4ec-1-2", {.memory = 1_MiB});
+  REQUIRE(group);
+  const std::string folder = machine.root.path() + (v2 ? "/cg/amp4ec-1-2/" : "/cg/memory/host/amp4ec-1-2/");
+  std::filesystem::remove(folder + (v2 ? "memory.swap.max" : "memory.memsw.limit_in_bytes"));
+  const auto set = group->set_limits({.memory = 2_MiB, .swap = 1_MiB});
+  REQUIRE_FALSE(set);
+  CHECK(set.error().code == Errc::CgroupUnavailable);
+  CHECK(set.error().message.find(v2 ? "memory.swap.max" : "memory.memsw.limit_in_bytes") != std::string::npos);
+  CHECK(group->limits() == Limits{.memory = 1_MiB});
+}
+
 TEST_CASE("v2: controllers are handed down through our own groups, limits are one write each") {
   const Machine machine(build_v2);
   {
@@ -97,11 +111,11 @@ TEST_CASE("usage is read from both versions") {
   CHECK(usage->throttled_time == 300us);
   CHECK(usage->nr_throttled == 2);
   CHECK(usage->memory == Bytes{1'000'000});
-  CHECK(usage->memory_peak == Bytes{1'500'000});
-  CHECK(usage->oom_kills == 1);
 
   const auto details = group->read_details();
   REQUIRE(details);
+  CHECK(details->memory_peak == Bytes{1'500'000});
+  CHECK(details->oom_kills == 1);
   CHECK(details->inactive_file == Bytes{400'000});
   CHECK(working_set(*usage, *details) == Bytes{600'000});
   CHECK(details->page_faults == 900);
@@ -174,16 +188,17 @@ TEST_CASE("a controller that v2 refuses to hand down leaves nothing behind and s
 }
 
 TEST_CASE("limits without their controller are refused; the group itself works") {
-  TempFolder root;
-  build_v1(root);
-  root.put("proc/self/cgroup", "3:memory:/host\n");
-  const auto hierarchy = Hierarchy::detect(root.path()).value();
-  const auto kernel = std::make_shared<PlayedKernel>();
-  const auto limited = Group::create(hierarchy, "amp4ec-1-2", {.cpus = 1.0_cpu}, kernel);
+  const Machine machine([](const TempFolder& root) {
+    build_v1(root);
+    root.put("proc/self/cgroup", "3:memory:/host\n");
+  });
+  const auto limited = machine.create("amp4ec-1-2", {.cpus = 1.0_cpu});
   REQUIRE_FALSE(limited);
   CHECK(limited.error().code == Errc::CgroupUnavailable);
-  auto group = Group::create(hierarchy, "amp4ec-1-2", {.memory = 1_GiB}, kernel);
+  auto group = machine.create("amp4ec-1-2", {.memory = 1_GiB});
   REQUIRE(group);
+  CHECK(group->has(Controller::Memory));
+  CHECK_FALSE(group->has(Controller::Cpu));
   CHECK(group->set_limits({.cpus = 1.0_cpu, .memory = 1_GiB}).error().code == Errc::CgroupUnavailable);
   CHECK(group->read()->cpu_time == 0us);
   CHECK(group->read()->memory == Bytes{1'000'000});
@@ -279,6 +294,7 @@ TEST_CASE("freezing waits for the kernel's word, in the v2 tree where there is o
   const std::string tree = machine.hierarchy.kind() == Hierarchy::Kind::V2 ? "cg" : "cg/unified";
   auto group = machine.create("amp4ec-1-2");
   REQUIRE(group);
+  CHECK(group->has(Controller::Freezer));
   REQUIRE(group->freeze());
   CHECK(machine.root.get(tree + "/amp4ec-1-2/cgroup.freeze") == "1\n");
   REQUIRE(group->thaw());
@@ -296,6 +312,7 @@ TEST_CASE("freezing falls back to v1's freezer, and says where there is none") {
   machine.kernel->fail_below = "/unified";
   auto group = machine.create("amp4ec-1-2");
   REQUIRE(group);
+  CHECK(group->has(Controller::Freezer));
   const std::string file = "cg/freezer/amp4ec-1-2/freezer.state";
   REQUIRE(group->freeze());
   CHECK(machine.root.get(file) == "FROZEN\n");
@@ -320,5 +337,6 @@ TEST_CASE("freezing falls back to v1's freezer, and says where there is none") {
   const Machine without(build_v1);
   auto plain = without.create("amp4ec-1-2");
   REQUIRE(plain);
+  CHECK_FALSE(plain->has(Controller::Freezer));
   CHECK(plain->freeze().error().code == Errc::CgroupUnavailable);
 }

@@ -88,6 +88,7 @@ TEST_CASE("pressure: the totals of both lines, in microseconds") {
     INFO(text);
     CHECK_FALSE(parse_pressure(text));
   }
+  CHECK(parse_pressure("full total=1\n").error().message.find("full total=1") != std::string::npos);
 }
 
 TEST_CASE("the working set is never below zero") {

@@ -29,6 +29,47 @@ Limits all_limits() {
 }
 }  // namespace
 
+TEST_CASE("limits are read as the kernel writes them") {
+  const TempFolder root;
+  const std::string group = "group";
+  const Tree v1{1, root.path(), "", "", {}, {}};
+  const Tree v2{2, root.path(), "", "", {}, {}};
+  const auto quota = [&](const Tree& tree) -> Result<Cpus> {
+    Limits limits;
+    if (auto read = detail::QuotaLimit::read({tree, group}, limits); !read) return read.error();
+    return limits.cpus;
+  };
+  const auto quota_v2 = [&](std::string_view text) {
+    root.put("group/cpu.max", text);
+    return quota(v2);
+  };
+  const auto quota_v1 = [&](std::string_view quota_text, std::string_view period_text) {
+    root.put("group/cpu.cfs_quota_us", quota_text);
+    root.put("group/cpu.cfs_period_us", period_text);
+    return quota(v1);
+  };
+  const auto memory = [&](std::string_view text) {
+    root.put("group/limit", text);
+    return detail::read_memory_value({v1, group}, "limit");
+  };
+  CHECK(quota_v2("20000 50000\n").value() == 0.4_cpu);
+  CHECK(quota_v2("max 100000\n").value() == 0_cpu);
+  for (const auto* text : {"", "\n", "max\n", "20000\n", "-1 100\n", "1 0\n", "1 100 1\n", "x 100\n"}) {
+    INFO(text);
+    CHECK(quota_v2(text).error().code == Errc::CgroupFailed);
+  }
+  CHECK(quota_v1("20000\n", "50000\n").value() == 0.4_cpu);
+  CHECK(quota_v1("-1\n", "100000\n").value() == 0_cpu);
+  CHECK(quota_v1("20000\n", "0\n").error().code == Errc::CgroupFailed);
+  CHECK(memory("536870912\n").value() == 512_MiB);
+  CHECK(memory("max\n").value() == 0_B);
+  CHECK(memory("9223372036854771712\n").value() == 0_B);
+  for (const auto* text : {"", "-1\n", "maximum\n"}) {
+    INFO(text);
+    CHECK(memory(text).error().code == Errc::CgroupFailed);
+  }
+}
+
 TEST_CASE("v1: every limit reaches its file, and goes again") {
   const Machine machine(build_hybrid);
   auto group = machine.create(group_path);
@@ -184,6 +225,9 @@ TEST_CASE("a controller that is not there fails a group only when a limit needs 
   auto group = machine.create("amp4ec-1-2/low", {.cpus = 0.5_cpu});
   REQUIRE(group);
   CHECK_FALSE(machine.root.has("cg" + machine.kernel->fail_below + "/amp4ec-1-2"));
+  CHECK(group->has(Controller::Cpu));
+  CHECK(group->has(Controller::Pids) == (machine.kernel->fail_below != "/pids"));
+  CHECK(group->has(Controller::Cpuset) == (machine.kernel->fail_below != "/cpuset"));
   if (machine.kernel->fail_below == "/pids") {
     CHECK(group->set_limits({.cpus = 0.5_cpu, .pids = 3}).error().code == Errc::CgroupUnavailable);
     CHECK_FALSE(machine.create("amp4ec-1-2/high", {.pids = 3}));

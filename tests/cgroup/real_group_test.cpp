@@ -7,11 +7,8 @@
 #include "cgroup/support/real_machine.hpp"
 #include "support/catch.hpp"
 
-#include <atomic>
-#include <cstring>
+#include <array>
 #include <thread>
-
-#include <sys/mman.h>
 
 using namespace amp4ec;
 using namespace amp4ec::literals;
@@ -20,24 +17,11 @@ using namespace amp4ec::cgroup::test;
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
-namespace {
-int spin() {
-  for (std::atomic<unsigned> turns{0};;) ++turns;
-  return 0;
-}
-
-int sleep_forever() {
-  for (;;) ::pause();
-  return 0;
-}
-}  // namespace
-
 TEST_CASE("limits reach the kernel, and removing leaves nothing") {
   const auto machine = real_machine(GENERATE(0, 1));
   if (!machine) return;
   {
-    auto group = Group::create(machine->hierarchy, machine->host + "/high", {.cpus = 0.6_cpu, .memory = 512_MiB},
-                               machine->backend);
+    auto group = machine->create("high", {.cpus = 0.6_cpu, .memory = 512_MiB});
     REQUIRE(group);
     for (const auto& tree : machine->hierarchy.trees()) {
       const auto value = [&](std::string_view file) {
@@ -64,9 +48,9 @@ TEST_CASE("limits reach the kernel, and removing leaves nothing") {
 TEST_CASE("a busy child gets its quota and no more") {
   const auto machine = real_machine(GENERATE(0, 1));
   if (!machine) return;
-  auto node = Group::create(machine->hierarchy, machine->host + "/low", {.cpus = 0.3_cpu}, machine->backend);
+  auto node = machine->create("low", {.cpus = 0.3_cpu});
   REQUIRE(node);
-  auto worker = Group::create(machine->hierarchy, machine->host + "/low/worker-1", {}, machine->backend);
+  auto worker = machine->create("low/worker-1");
   REQUIRE(worker);
   const Child child(spin);
   REQUIRE(worker->attach(child.pid()));
@@ -95,47 +79,37 @@ TEST_CASE("a busy child gets its quota and no more") {
 TEST_CASE("a child that exceeds the node's memory is killed, and the kill is counted") {
   const auto machine = real_machine(GENERATE(0, 1));
   if (!machine) return;
-  auto node = Group::create(machine->hierarchy, machine->host + "/low", {.memory = 48_MiB}, machine->backend);
+  auto node = machine->create("low", {.memory = 48_MiB});
   REQUIRE(node);
-  auto worker = Group::create(machine->hierarchy, machine->host + "/low/worker-1", {}, machine->backend);
+  auto worker = machine->create("low/worker-1");
   REQUIRE(worker);
-  Child child([] {
-    const std::size_t size = 256U << 20U;
-    void* memory = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) return 1;
-    std::memset(memory, 1, size);
-    return 0;
-  });
+  Child child([] { return use_memory(256U << 20U) ? 0 : 1; });
   REQUIRE(worker->attach(child.pid()));
-  CHECK(worker->read()->oom_kills == 0);
+  CHECK(worker->read_details()->oom_kills == 0);
   child.go();
   const int status = child.wait();
   REQUIRE(WIFSIGNALED(status));
   CHECK(WTERMSIG(status) == SIGKILL);
-  CHECK(worker->read()->oom_kills == 1);
-  const auto usage = node->read().value();
-  CHECK(usage.memory_peak > 40_MiB);
-  CHECK(usage.memory_peak <= 48_MiB);
+  CHECK(worker->read_details()->oom_kills == 1);
+  const auto details = node->read_details().value();
+  CHECK(details.memory_peak > 40_MiB);
+  CHECK(details.memory_peak <= 48_MiB);
 }
 
 TEST_CASE("attaching moves every thread, in every tree") {
   const auto machine = real_machine(GENERATE(0, 1));
   if (!machine) return;
-  auto group = Group::create(machine->hierarchy, machine->host + "/high", {}, machine->backend);
+  auto group = machine->create("high");
   REQUIRE(group);
-  int ready[2];
-  REQUIRE(::pipe(ready) == 0);
+  const Signal ready;
   const Child child([&] {
-    std::vector<std::thread> threads;
-    for (int i = 0; i < 5; ++i) threads.emplace_back([] { sleep_forever(); });
-    if (::write(ready[1], "r", 1) != 1) return 1;
+    std::array<std::thread, 5> threads;
+    for (auto& thread : threads) thread = std::thread(sleep_forever);
+    if (!ready.give()) return 1;
     return sleep_forever();
   });
   child.go();
-  char byte = 0;
-  REQUIRE(::read(ready[0], &byte, 1) == 1);
-  ::close(ready[0]);
-  ::close(ready[1]);
+  ready.wait();
   REQUIRE(group->attach(child.pid()));
   const auto threads = detail::subfolders(fmt::format("/proc/{}/task", child.pid()));
   CHECK(threads.size() >= 6);  // ThreadSanitizer adds one of its own.
@@ -151,7 +125,7 @@ TEST_CASE("attaching moves every thread, in every tree") {
 TEST_CASE("a process that is gone cannot be attached") {
   const auto machine = real_machine(GENERATE(0, 1));
   if (!machine) return;
-  auto group = Group::create(machine->hierarchy, machine->host + "/high", {}, machine->backend);
+  auto group = machine->create("high");
   REQUIRE(group);
   Child child([] { return 0; });
   const auto pid = child.pid();
@@ -163,27 +137,21 @@ TEST_CASE("a process that is gone cannot be attached") {
 TEST_CASE("killing empties the group, forks and groups below included") {
   const auto machine = real_machine(GENERATE(0, 1));
   if (!machine) return;
-  auto node = Group::create(machine->hierarchy, machine->host + "/high", {}, machine->backend);
+  auto node = machine->create("high");
   REQUIRE(node);
-  auto worker = Group::create(machine->hierarchy, machine->host + "/high/worker-1", {}, machine->backend);
+  auto worker = machine->create("high/worker-1");
   REQUIRE(worker);
-  int ready[2];
-  REQUIRE(::pipe(ready) == 0);
+  const Signal ready;
   Child child([&] {
     for (int i = 0; i < 10; ++i) {
       if (::fork() == 0) break;
     }
-    if (::write(ready[1], "r", 1) != 1) return 1;
+    if (!ready.give()) return 1;
     return sleep_forever();
   });
   REQUIRE(worker->attach(child.pid()));
   child.go();
-  for (int i = 0; i < 11; ++i) {
-    char byte = 0;
-    REQUIRE(::read(ready[0], &byte, 1) == 1);
-  }
-  ::close(ready[0]);
-  ::close(ready[1]);
+  for (int i = 0; i < 11; ++i) ready.wait();
   CHECK(node->processes()->size() == 11);
   CHECK(node->kill_all());
   CHECK(node->processes()->empty());
@@ -197,7 +165,7 @@ TEST_CASE("removing a group with live processes kills them instead of freeing th
   if (!machine) return;
   Child child(sleep_forever);
   {
-    auto group = Group::create(machine->hierarchy, machine->host + "/high", {}, machine->backend);
+    auto group = machine->create("high");
     REQUIRE(group);
     REQUIRE(group->attach(child.pid()));
   }
@@ -208,7 +176,7 @@ TEST_CASE("removing a group with live processes kills them instead of freeing th
 TEST_CASE("a forked copy of a group is inert") {
   const auto machine = real_machine(0);
   if (!machine) return;
-  auto group = Group::create(machine->hierarchy, machine->host + "/high", {}, machine->backend);
+  auto group = machine->create("high");
   REQUIRE(group);
   Child child([&] {
     const bool refused = !group->remove();
@@ -225,7 +193,7 @@ TEST_CASE("a reading fails once the group is gone") {
   if (!machine) return;
   auto host = Group::create(machine->hierarchy, machine->host, {}, machine->backend);
   REQUIRE(host);
-  const auto group = Group::create(machine->hierarchy, machine->host + "/high", {}, machine->backend);
+  const auto group = machine->create("high");
   REQUIRE(group);
   REQUIRE(group->read());
   REQUIRE(host->remove());

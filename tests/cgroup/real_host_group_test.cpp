@@ -15,13 +15,12 @@ using namespace amp4ec::cgroup::test;
 TEST_CASE("what a killed host leaves is killed and removed; a live host's groups stay") {
   const auto machine = real_machine(GENERATE(0, 1));
   if (!machine) return;
-  auto live = Group::create(machine->hierarchy, machine->host + "/high", {}, machine->backend);
+  auto live = machine->create("high");
   REQUIRE(live);
 
   int orphan_pipe[2];
   REQUIRE(::pipe(orphan_pipe) == 0);
-  int ready_pipe[2];
-  REQUIRE(::pipe(ready_pipe) == 0);
+  const Signal ready;
   const bool frozen = GENERATE(false, true);
   Child host([&] {
     auto group = Group::create(machine->hierarchy, host_group_name().value() + "/low", {}, native_backend());
@@ -29,21 +28,15 @@ TEST_CASE("what a killed host leaves is killed and removed; a live host's groups
     const pid_t orphan = ::fork();
     if (orphan == 0) {
       ::close(orphan_pipe[0]);  // holds the other end until it dies
-      for (;;) ::pause();
+      return sleep_forever();
     }
     if (!group->attach(orphan)) return 2;
     if (frozen && !group->freeze()) return 3;
-    if (::write(ready_pipe[1], "r", 1) != 1) return 4;
-    for (;;) ::pause();
+    return ready.give() ? sleep_forever() : 4;
   });
-  const auto left = host_group_name(HostIdentity{
-      host.pid(), parse_process_stat(*detail::read_file(fmt::format("/proc/{}/stat", host.pid())))->start_time,
-      this_host()->pid_namespace});
+  const auto left = host_group_name(identity_of(host.pid()));
   host.go();
-  char byte = 0;
-  REQUIRE(::read(ready_pipe[0], &byte, 1) == 1);
-  ::close(ready_pipe[0]);
-  ::close(ready_pipe[1]);
+  ready.wait();
   REQUIRE(::kill(host.pid(), SIGKILL) == 0);
   REQUIRE(WTERMSIG(host.wait()) == SIGKILL);
   ::close(orphan_pipe[1]);
@@ -53,6 +46,7 @@ TEST_CASE("what a killed host leaves is killed and removed; a live host's groups
   REQUIRE(removed);
   CHECK(*removed >= 1);
   for (const auto& tree : machine->hierarchy.trees()) CHECK_FALSE(detail::exists(tree.folder(left)));
+  char byte = 0;
   CHECK(::read(orphan_pipe[0], &byte, 1) == 0);  // end of file: the orphan is dead
   ::close(orphan_pipe[0]);
   CHECK(live->read());

@@ -38,12 +38,12 @@ TEST_CASE("rounds of create, limit, attach, kill and delete leave no group, no d
   const auto machine = real_machine(GENERATE(0, 1));
   if (!machine) return;
   const Limits limits{.cpus = 0.5_cpu, .memory = 64_MiB, .cpu_weight = 50, .cpuset = {0}, .pids = 10};
-  REQUIRE(Group::create(machine->hierarchy, machine->host + "/round", limits, machine->backend));  // opens what stays
+  REQUIRE(machine->create("round", limits));  // opens what stays
   const auto descriptors = open_descriptors();
   const int rounds = rounds_wanted();
   const auto start = std::chrono::steady_clock::now();
   for (int round = 0; round < rounds; ++round) {
-    auto group = Group::create(machine->hierarchy, machine->host + "/round", {}, machine->backend);
+    auto group = machine->create("round");
     REQUIRE(group);
     REQUIRE(group->set_limits(limits));
     const pid_t child = ::fork();

@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <future>
+#include <optional>
 #include <thread>
 
 #include <unistd.h>
@@ -109,6 +110,11 @@ TEST_CASE("the real v2 files for threads: type, threads, accounting, the way bac
     }
     REQUIRE(group->attach(burner.id()));
     CHECK(burner.groups().find(group->path()) != std::string::npos);
+    // The kernel shows the list of a threaded group's processes, but lets nobody read it, as pressure with psi=0.
+    const auto unreadable = detail::CounterFile::open(detail::join(tree.mount_point + tree.own, group->path()) + "/" +
+                                                      std::string(files::processes));
+    REQUIRE(unreadable);
+    CHECK(unreadable->parse(parse_number_file).value() == 0);
     while (group->read().value().cpu_time < 20ms) std::this_thread::sleep_for(1ms);
     REQUIRE(group->remove());
     CHECK(burner.groups() == home);
@@ -132,6 +138,28 @@ TEST_CASE("a thread's child is not killed with the thread group, but moved out")
   CHECK(WEXITSTATUS(child.wait()) == 7);
 }
 
+TEST_CASE("a thread that another one started in the group, and was attached then, goes back as well") {
+  const auto machine = real_machine(GENERATE(0, 1));
+  if (!machine) return;
+  const Burner outside;
+  auto group = ThreadGroup::create(machine->hierarchy, thread_group_name().value() + "/low", {}, machine->backend);
+  if (!group) {
+    WARN("skipped: " << group.error().what());
+    return;
+  }
+  std::optional<Burner> inside;
+  Result<void> attached;
+  std::thread([&] {
+    attached = group->attach(::gettid());
+    inside.emplace();
+  }).join();
+  REQUIRE(attached);
+  REQUIRE(inside->groups().find(group->path()) != std::string::npos);
+  REQUIRE(group->attach(inside->id()));
+  CHECK(group->remove());
+  CHECK(inside->groups() == outside.groups());
+}
+
 TEST_CASE("the thread groups of a crashed host are removed, not what runs in them") {
   const auto machine = real_machine(0);
   if (!machine) return;
@@ -140,9 +168,7 @@ TEST_CASE("the thread groups of a crashed host are removed, not what runs in the
     if (!group || !group->attach(::gettid())) return 1;
     ::_exit(0);  // without any destructor, as a crash
   });
-  const auto left = thread_group_name(HostIdentity{
-      crashing.pid(), parse_process_stat(*detail::read_file(fmt::format("/proc/{}/stat", crashing.pid())))->start_time,
-      this_host()->pid_namespace});
+  const auto left = thread_group_name(identity_of(crashing.pid()));
   crashing.go();
   REQUIRE(crashing.wait() == 0);
   const auto count = [&] {

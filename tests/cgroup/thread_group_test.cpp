@@ -69,6 +69,13 @@ TEST_CASE("v2: a threaded group below the group of this process, with nothing bu
   CHECK(machine.folders_left() == 0);
 }
 
+TEST_CASE("whether threads can be held is known without making anything") {
+  const Machine machine(GENERATE(build_hybrid, build_v2, build_v2_root));
+  CHECK(ThreadGroup::check(machine.hierarchy));
+  CHECK(machine.log().empty());
+  CHECK(ThreadGroup::check(Hierarchy()).error().code == Errc::CgroupUnavailable);
+}
+
 TEST_CASE("limits that threads cannot be held to are refused, and so are foreign threads") {
   const Machine machine(build_hybrid);
   for (const auto& limits :
@@ -94,13 +101,13 @@ TEST_CASE("v2: the kernel's refusal is passed on with the reason, and nothing is
 }
 
 TEST_CASE("v2: without the cpu controller a quota is unavailable, accounting works") {
-  TempFolder root;
-  build_v2(root);
-  root.put("cg/app.slice/host.scope/cgroup.controllers", "memory pids\n");
-  const auto hierarchy = Hierarchy::detect(root.path()).value();
-  const auto kernel = std::make_shared<PlayedKernel>();
-  CHECK(ThreadGroup::create(hierarchy, path, {.cpus = 0.3_cpu}, kernel).error().code == Errc::CgroupUnavailable);
-  const auto group = ThreadGroup::create(hierarchy, path, {}, kernel);
+  const Machine machine([](const TempFolder& root) {
+    build_v2(root);
+    root.put("cg/app.slice/host.scope/cgroup.controllers", "memory pids\n");
+  });
+  CHECK(ThreadGroup::check(machine.hierarchy).error().code == Errc::CgroupUnavailable);
+  CHECK(create(machine, {.cpus = 0.3_cpu}).error().code == Errc::CgroupUnavailable);
+  const auto group = create(machine);
   REQUIRE(group);
   CHECK(group->read()->cpu_time == 2000us);
 }

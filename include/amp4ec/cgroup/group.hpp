@@ -85,6 +85,13 @@ class Group {
   /// The limits in force.
   [[nodiscard]] const Limits& limits() const noexcept { return limits_; }
 
+  /// Whether there is a tree in which the group can have limits of this controller, or be counted; for `Freezer`,
+  /// whether `freeze` has something to work with. A single limit may still be unknown to an older kernel.
+  [[nodiscard]] bool has(Controller controller) const {
+    if (controller == Controller::Freezer) return freezer() != nullptr;
+    return detail::tree_of(trees_, controller) != nullptr;
+  }
+
   /// Changes what differs from `limits()`, while workers run. Lowering memory below what is in use makes the kernel
   /// reclaim; where it cannot, v1 refuses and v2 kills. On v1 the quota is off for an instant, since the kernel checks
   /// each single write. A narrower list of CPUs narrows the groups below; a wider one widens them again.
@@ -181,17 +188,20 @@ class Group {
   Result<void> set_frozen(bool frozen, std::chrono::milliseconds timeout) const {
     if (trees_.empty()) return removed();
     const auto deadline = detail::Clock::now() + timeout;
-    const Tree* v1 = nullptr;
-    for (const auto& tree : trees_) {
-      if (tree.version == 2 && detail::exists(detail::join(tree.folder(path_), files::freeze))) {
-        return detail::set_frozen(*backend_, tree, path_, frozen, deadline);
-      }
-      if (tree.version == 1 && tree.has(Controller::Freezer)) v1 = &tree;
-    }
-    if (v1 != nullptr) return detail::set_frozen(*backend_, *v1, path_, frozen, deadline);
+    if (const Tree* tree = freezer()) return detail::set_frozen(*backend_, *tree, path_, frozen, deadline);
     return Error{
         Errc::CgroupUnavailable,
         fmt::format("the group {} cannot be frozen: mount v2 (Linux 5.2 or later) or v1's freezer writable", path_)};
+  }
+
+  /// The tree that halts the group, v2's where it can; null without one.
+  [[nodiscard]] const Tree* freezer() const {
+    const Tree* v1 = nullptr;
+    for (const auto& tree : trees_) {
+      if (tree.version == 2 && detail::exists(detail::join(tree.folder(path_), files::freeze))) return &tree;
+      if (tree.version == 1 && tree.has(Controller::Freezer)) v1 = &tree;
+    }
+    return v1;
   }
 
   /// Fills `trees_` with the trees in which there is something to remove.

@@ -179,8 +179,8 @@ inline Result<MemoryStat> parse_memory_stat(std::string_view text) {
 inline Result<Pressure> parse_pressure(std::string_view text) {
   std::optional<std::uint64_t> some;
   std::uint64_t full = 0;
-  while (!text.empty()) {
-    const auto line = detail::take_until(text, '\n');
+  for (auto lines = text; !lines.empty();) {
+    const auto line = detail::take_until(lines, '\n');
     auto rest = line;
     const auto kind = detail::take_until(rest, ' ');
     if (kind != "some" && kind != "full") continue;

@@ -39,6 +39,13 @@ namespace amp4ec::cgroup {
 /// Thread-safety: `read` may run at once with anything but the destructor; all else needs exclusion.
 class ThreadGroup {
  public:
+  /// Whether the CPUs of threads of this process can be limited. Makes nothing, so that the kernel may still refuse for
+  /// what lies beside. @error CgroupUnavailable, PermissionDenied.
+  static Result<void> check(const Hierarchy& hierarchy) {
+    if (auto trees = detail::thread_trees(hierarchy, true); !trees) return trees.error();
+    return {};
+  }
+
   /// Makes the group. The path begins with "amp4ec-", see `thread_group_name`. Of the limits only those of the CPU
   /// (quota, period, burst, weight) may be set.
   /// @error InvalidArgument for the path and the limits; CgroupUnavailable and PermissionDenied where the hierarchy has
@@ -100,7 +107,11 @@ class ThreadGroup {
         return moved;
       }
     }
-    origins_.insert({thread, std::move(*origins)});  // of a thread that is in already, the first stays
+    for (std::size_t i = 0; i < trees_.size(); ++i) {
+      // Started by a thread of the group, it has been nowhere else; moved to where it is, it would never leave.
+      if ((*origins)[i] == trees_[i].folder(path_)) (*origins)[i] = trees_[i].mount_point + trees_[i].own;
+    }
+    origins_.insert({thread, std::move(*origins)});  // of a thread that was attached before, the first stays
     return {};
   }
 

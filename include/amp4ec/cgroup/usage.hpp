@@ -15,11 +15,6 @@ struct Usage {
   std::chrono::microseconds throttled_time{};  ///< Held back by this group's own quota; summed over the CPUs.
   std::uint64_t nr_throttled = 0;              ///< Periods in which this group's own quota ran out.
   Bytes memory{};                              ///< Current use, file cache included; see `working_set`.
-  Bytes memory_peak{};                         ///< Highest use, file cache included. Before Linux 5.19, v2 has none: 0.
-
-  /// Processes that the kernel killed for memory. v2 counts the groups below; v1 counts only the processes of this very
-  /// group, so on v1 read the worker's group, not the node's, to learn why a worker died.
-  std::uint64_t oom_kills = 0;
 };
 
 /// How long tasks of a group waited for a resource since the group was created: the kernel's pressure stall
@@ -29,9 +24,15 @@ struct Pressure {
   std::chrono::microseconds full{};  ///< All tasks that could have run waited.
 };
 
-/// What costs the kernel more to tell than `Usage`, the groups below included: the slow tier. A field is 0 where the
-/// hierarchy lacks what counts it; pressure is told by v2 trees, on a hybrid machine too.
+/// What is dearer to read than `Usage` or of less use every 10 ms, the groups below included: the slow tier. A field is
+/// 0 where the hierarchy lacks what counts it; pressure is told by v2 trees, on a hybrid machine too.
 struct UsageDetails {
+  Bytes memory_peak{};  ///< Highest use, file cache included. Before Linux 5.19, v2 has none: 0.
+
+  /// Processes that the kernel killed for memory. v2 counts the groups below; v1 counts only the processes of this very
+  /// group, so on v1 read the worker's group, not the node's, to learn why a worker died.
+  std::uint64_t oom_kills = 0;
+
   Bytes inactive_file{};                ///< File cache that the kernel drops before anything else.
   std::uint64_t page_faults = 0;        ///< Since the group was created, major ones included.
   std::uint64_t major_page_faults = 0;  ///< Those that had to wait for a disk.

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <csignal>
+#include <cstddef>
 #include <cstdlib>
+#include <cstring>
 #include <utility>
 
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -53,5 +57,47 @@ class Child {
   pid_t pid_ = -1;
   int gate_ = -1;
 };
+
+/// By which forked processes tell their parent how far they are.
+class Signal {
+ public:
+  Signal() {
+    if (::pipe(ends_) != 0) std::abort();
+  }
+  Signal(const Signal&) = delete;
+  Signal& operator=(const Signal&) = delete;
+  ~Signal() {
+    for (const int end : ends_) ::close(end);
+  }
+  [[nodiscard]] bool give() const { return ::write(ends_[1], "s", 1) == 1; }
+  /// Blocks until it has been given once more.
+  void wait() const {
+    char byte = 0;
+    if (::read(ends_[0], &byte, 1) != 1) std::abort();
+  }
+
+ private:
+  int ends_[2];
+};
+
+// Work for a child.
+
+inline int spin() {
+  for (std::atomic<unsigned> turns{0};;) ++turns;
+  return 0;
+}
+
+inline int sleep_forever() {
+  for (;;) ::pause();
+  return 0;
+}
+
+/// Uses that much memory from now on. False when there is none to be had.
+inline bool use_memory(std::size_t bytes) {
+  void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return false;
+  std::memset(memory, 1, bytes);
+  return true;
+}
 
 }  // namespace amp4ec::cgroup::test

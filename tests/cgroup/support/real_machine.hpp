@@ -2,6 +2,7 @@
 #pragma once
 
 #include <amp4ec/cgroup/backend.hpp>
+#include <amp4ec/cgroup/group.hpp>
 #include <amp4ec/cgroup/host_group.hpp>
 #include <amp4ec/cgroup/native_backend.hpp>
 
@@ -19,6 +20,11 @@ struct RealMachine {
   Hierarchy hierarchy;
   std::shared_ptr<Backend> backend;
   std::string host;
+
+  /// A group below `host`, e.g. "low/worker-1".
+  [[nodiscard]] Result<Group> create(const std::string& name, const Limits& limits = {}) const {
+    return Group::create(hierarchy, host + "/" + name, limits, backend);
+  }
 
   /// The folders named by `host`, over all trees.
   [[nodiscard]] std::vector<std::string> left() const {
@@ -50,6 +56,12 @@ inline std::optional<RealMachine> real_machine(int which) {
     backend = *libcgroup;
   }
   return RealMachine{*hierarchy, backend, host_group_name().value()};
+}
+
+/// Of a child as a host of its own.
+inline HostIdentity identity_of(pid_t child) {
+  const auto stat = parse_process_stat(detail::read_file(fmt::format("/proc/{}/stat", child)).value());
+  return {child, stat.value().start_time, this_host()->pid_namespace};
 }
 
 }  // namespace amp4ec::cgroup::test

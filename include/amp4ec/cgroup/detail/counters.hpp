@@ -22,11 +22,11 @@ namespace amp4ec::cgroup::detail {
 class CounterFile {
  public:
   CounterFile() = default;
-  /// A file that this kernel does not have stays closed, and reads as a value-initialised figure.
+  /// A file that this kernel does not have stays closed, and reads as a value-initialised figure; so does one that it
+  /// shows but does not serve (EOPNOTSUPP: pressure on a machine that was started with psi=0).
   static Result<CounterFile> open(const std::string& path) {
     CounterFile file;
     file.descriptor_ = Descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    // EOPNOTSUPP: pressure on a machine that was started with psi=0.
     if (!file.descriptor_ && errno != ENOENT && errno != EOPNOTSUPP) return system_error(errno, "opening " + path);
     return file;
   }
@@ -40,6 +40,7 @@ class CounterFile {
     do {
       count = ::pread(descriptor_.get(), buffer.data(), buffer.size(), 0);
     } while (count < 0 && errno == EINTR);
+    if (count < 0 && errno == EOPNOTSUPP) return Value{};
     if (count < 0) return system_error(errno, "reading the counters of a group (ENODEV: it has been removed)");
     return parser(std::string_view(buffer.data(), static_cast<std::size_t>(count)));
   }
@@ -92,10 +93,6 @@ class Counters {
     if (!usage_ns) return usage_ns.error();
     const auto memory = memory_.parse(parse_number_file);
     if (!memory) return memory.error();
-    const auto peak = memory_peak_.parse(parse_number_file);
-    if (!peak) return peak.error();
-    const auto oom_kills = oom_.parse(parse_oom_kills);
-    if (!oom_kills) return oom_kills.error();
 
     const auto microseconds = [](std::uint64_t count) {
       return std::chrono::microseconds(static_cast<std::int64_t>(count));
@@ -106,12 +103,14 @@ class Counters {
     usage.throttled_time = microseconds(v1->throttled_us + v2->throttled_us);
     usage.nr_throttled = v1->nr_throttled + v2->nr_throttled;
     usage.memory = Bytes{*memory};
-    usage.memory_peak = Bytes{*peak};
-    usage.oom_kills = *oom_kills;
     return usage;
   }
 
   [[nodiscard]] Result<UsageDetails> read_details() const {
+    const auto peak = memory_peak_.parse(parse_number_file);
+    if (!peak) return peak.error();
+    const auto oom_kills = oom_.parse(parse_oom_kills);
+    if (!oom_kills) return oom_kills.error();
     const auto memory_stat = memory_stat_.parse(parse_memory_stat);
     if (!memory_stat) return memory_stat.error();
     const auto cpu = cpu_pressure_.parse(parse_pressure);
@@ -120,7 +119,9 @@ class Counters {
     if (!memory) return memory.error();
     const auto io = io_pressure_.parse(parse_pressure);
     if (!io) return io.error();
-    return UsageDetails{Bytes{memory_stat->inactive_file},
+    return UsageDetails{Bytes{*peak},
+                        *oom_kills,
+                        Bytes{memory_stat->inactive_file},
                         memory_stat->page_faults,
                         memory_stat->major_page_faults,
                         *cpu,

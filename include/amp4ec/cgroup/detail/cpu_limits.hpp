@@ -18,22 +18,27 @@
 
 namespace amp4ec::cgroup::detail {
 
-/// The folder of one group in one tree, and how to write there.
-struct Place {
-  Backend& backend;
+/// The folder of one group in one tree.
+struct GroupFolder {
   const Tree& tree;
   const std::string& group;
 
   [[nodiscard]] bool v2() const noexcept { return tree.version == 2; }
   [[nodiscard]] std::string path(std::string_view file) const { return join(tree.folder(group), file); }
-  [[nodiscard]] Result<void> write(std::string_view file, std::string_view value) const {
-    return backend.write(tree, group, file, value);
-  }
   template <class Parser>
   [[nodiscard]] auto read(std::string_view file, Parser parser) const -> decltype(parser(std::string_view())) {
     const auto text = read_file(path(file));
     if (!text) return text.error();
     return parser(*text);
+  }
+};
+
+/// As well how to write there.
+struct Place : GroupFolder {
+  Backend& backend;
+
+  [[nodiscard]] Result<void> write(std::string_view file, std::string_view value) const {
+    return backend.write(tree, group, file, value);
   }
 };
 
@@ -76,7 +81,7 @@ struct QuotaLimit {
     return place.write(burst_file, fmt::to_string(limits.cpu_burst.count()));
   }
 
-  static Result<void> read(const Place& place, Limits& limits) {
+  static Result<void> read(const GroupFolder& place, Limits& limits) {
     const auto bandwidth = place.v2() ? place.read(files::cpu_max, parse_cpu_max) : read_v1(place);
     if (!bandwidth) return bandwidth.error();
     const auto& [quota, period] = *bandwidth;
@@ -88,9 +93,10 @@ struct QuotaLimit {
   }
 
  private:
-  static Result<CpuMax> read_v1(const Place& place) {
+  static Result<CpuMax> read_v1(const GroupFolder& place) {
     const auto period = place.read(files::cpu_period, parse_number_file);
     if (!period) return period.error();
+    if (*period == 0) return malformed("a period", "0");
     const auto text = read_file(place.path(files::cpu_quota));
     if (!text) return text.error();
     if (*text == "-1\n") return CpuMax{0, *period};
@@ -113,7 +119,7 @@ struct WeightLimit {
     return place.write(files::cpu_shares, fmt::to_string(weight * shares / usual));
   }
 
-  static Result<void> read(const Place& place, Limits& limits) {
+  static Result<void> read(const GroupFolder& place, Limits& limits) {
     const auto number = place.read(place.v2() ? files::cpu_weight : files::cpu_shares, parse_number_file);
     if (!number) return number.error();
     const auto weight = static_cast<unsigned>(place.v2() ? *number : (*number * usual + shares / 2) / shares);

@@ -43,7 +43,7 @@ struct CpusetLimit {
     return {};
   }
 
-  static Result<void> read(const Place& place, Limits& limits) {
+  static Result<void> read(const GroupFolder& place, Limits& limits) {
     const auto cpus = place.read(files::cpuset_cpus, parse_cpu_list);
     if (!cpus) return cpus.error();
     limits.cpuset = *cpus;
@@ -54,10 +54,10 @@ struct CpusetLimit {
   }
 
  private:
-  static Result<CpuList> offered_by_parent(const Place& place) {
+  static Result<CpuList> offered_by_parent(const GroupFolder& place) {
     const auto parent = parent_group(place.group);
-    return Place{place.backend, place.tree, parent}.read(place.v2() ? files::cpuset_cpus_effective : files::cpuset_cpus,
-                                                         parse_cpu_list);
+    return GroupFolder{place.tree, parent}.read(place.v2() ? files::cpuset_cpus_effective : files::cpuset_cpus,
+                                                parse_cpu_list);
   }
 
   /// First the union of old and new, then the groups below, then the new list: each write keeps every list within the
@@ -76,7 +76,7 @@ struct CpusetLimit {
     }
     for (const auto& name : below) {
       const auto child = join(place.group, name);
-      const Place child_place{place.backend, place.tree, child};
+      const Place child_place{{place.tree, child}, place.backend};
       if (auto set = write_v1(child_place, share_of(place.tree.folder(child), wanted, owned), owned); !set) return set;
     }
     if (widest == wanted) return {};

@@ -23,7 +23,7 @@ struct PidsLimit {
   static Result<void> write(const Place& place, const Limits& limits) {
     return place.write(files::pids_max, limits.pids > 0 ? fmt::to_string(limits.pids) : "max");
   }
-  static Result<void> read(const Place& place, Limits& limits) {
+  static Result<void> read(const GroupFolder& place, Limits& limits) {
     const auto most = place.read(files::pids_max, parse_max_file);
     if (!most) return most.error();
     limits.pids = most->value_or(0);
@@ -50,7 +50,7 @@ Result<void> change_limit(Backend& backend, const std::vector<Tree>& trees, cons
                    fmt::format("the group {} has no '{}' controller to limit; see Hierarchy::check", group,
                                to_string(Limit::controller))};
     }
-    const Place place{backend, *tree, group};
+    const Place place{{*tree, group}, backend};
     if (place.v2()) {
       const auto handed_down = read_file(place.path(files::controllers));
       if (handed_down &&

@@ -21,7 +21,7 @@ inline std::string memory_value(const Place& place, std::uint64_t bytes) {
 }
 
 /// 0 for no limit.
-inline Result<Bytes> read_memory_value(const Place& place, std::string_view file) {
+inline Result<Bytes> read_memory_value(const GroupFolder& place, std::string_view file) {
   static constexpr std::uint64_t no_limit_v1 = std::uint64_t{1} << 62U;
   const auto value = place.read(file, parse_max_file);
   if (!value) return value.error();
@@ -41,14 +41,20 @@ struct MemoryLimit {
   static Result<void> write(const Place& place, const Limits& limits) {
     const bool limited = limits.memory.count > 0;
     const auto memory = memory_value(place, limits.memory.count);
+    const auto swap_file = place.path(place.v2() ? files::memory_swap_max : files::memory_swap_limit);
+    const bool counts_swap = exists(swap_file);
+    if (!counts_swap && limits.swap.count > 0) {
+      return Error{Errc::CgroupUnavailable,
+                   fmt::format("swap cannot be limited: this kernel has no {}; boot it with swapaccount=1", swap_file)};
+    }
     if (place.v2()) {
-      if (auto written = place.write(files::memory_max, memory); !written) return written;
-      if (!exists(place.path(files::memory_swap_max))) return {};  // a kernel without swap accounting
+      if (auto written = place.write(files::memory_max, memory); !written || !counts_swap) return written;
       return place.write(files::memory_swap_max, limited ? fmt::to_string(limits.swap.count) : "max");
     }
+    if (!counts_swap) return place.write(files::memory_limit, memory);
     const auto both = limits.memory + limits.swap;
-    const auto both_text = read_file(place.path(files::memory_swap_limit));
-    if (!both_text) return place.write(files::memory_limit, memory);  // no swap accounting
+    const auto both_text = read_file(swap_file);
+    if (!both_text) return both_text.error();
     const auto both_now = parse_number_file(*both_text);
     if (!both_now) return both_now.error();
     // memory <= memory plus swap must hold after every write: the outer limit goes first on the way up, last on the way
@@ -60,7 +66,7 @@ struct MemoryLimit {
     return place.write(second.first, second.second);
   }
 
-  static Result<void> read(const Place& place, Limits& limits) {
+  static Result<void> read(const GroupFolder& place, Limits& limits) {
     const auto memory = read_memory_value(place, place.v2() ? files::memory_max : files::memory_limit);
     if (!memory) return memory.error();
     limits.memory = *memory;
@@ -79,13 +85,13 @@ struct MemoryHighLimit {
 
   static bool same(const Limits& a, const Limits& b) { return a.memory_high == b.memory_high; }
   static void copy(const Limits& from, Limits& to) { to.memory_high = from.memory_high; }
-  static std::string_view file(const Place& place) {
+  static std::string_view file(const GroupFolder& place) {
     return place.v2() ? files::memory_high : files::memory_soft_limit;
   }
   static Result<void> write(const Place& place, const Limits& limits) {
     return place.write(file(place), memory_value(place, limits.memory_high.count));
   }
-  static Result<void> read(const Place& place, Limits& limits) {
+  static Result<void> read(const GroupFolder& place, Limits& limits) {
     const auto high = read_memory_value(place, file(place));
     if (!high) return high.error();
     limits.memory_high = *high;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "monitor/event_file.hpp"
 
+#include <amp4ec/ipc/file_size_guard.hpp>
+
 #include <fmt/format.h>
 
 #include <fcntl.h>
@@ -77,6 +79,7 @@ Result<void> EventFile::close() {
 }
 
 int EventFile::write_all(std::string_view text) {
+  const ipc::FileSizeGuard guard;
   while (!text.empty()) {
     const ssize_t count = ::write(fd_.get(), text.data(), text.size());
     if (count < 0 && errno == EINTR) continue;

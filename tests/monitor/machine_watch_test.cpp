@@ -8,7 +8,9 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <limits>
 #include <thread>
+#include <utility>
 
 #include <signal.h>
 #include <sys/wait.h>
@@ -57,6 +59,7 @@ class CountersHolder {
   CountersHolder() : counters_(ipc::WorkerCounters::create().value()) {
     pid_ = ::fork();
     if (pid_ == 0) {
+      for (int fd = STDERR_FILENO + 1; fd < counters_.fd(); ++fd) ::close(fd);  // those of other holders
       ::pause();
       ::_exit(0);
     }
@@ -71,6 +74,10 @@ class CountersHolder {
   [[nodiscard]] std::string line() const { return fmt::format("{}\n", pid_); }
   [[nodiscard]] pid_t pid() const { return pid_; }
   ipc::WorkerCounters& counters() { return counters_; }
+  /// Word 6 of the counters.
+  void write_heartbeat(std::uint64_t time) const {
+    REQUIRE(::pwrite(counters_.fd(), &time, sizeof time, 6 * sizeof time) == sizeof time);
+  }
 
  private:
   ipc::WorkerCounters counters_;
@@ -86,22 +93,6 @@ std::vector<std::string> names(const std::vector<WatchedNode>& nodes) {
   return all;
 }
 }  // namespace
-
-TEST_CASE("limits are read as the kernel writes them") {
-  CHECK(detail::parse_cpu_max("20000 50000\n").value() == 0.4_cpu);
-  CHECK(detail::parse_cpu_max("max 100000\n").value() == 0_cpu);
-  for (const auto* text : {"", "\n", "max\n", "20000\n", "-1 100\n", "1 0\n", "1 100 1\n", "x 100\n"}) {
-    INFO(text);
-    CHECK(detail::parse_cpu_max(text).error().code == Errc::CgroupFailed);
-  }
-  CHECK(detail::parse_memory_limit("536870912\n").value() == 512_MiB);
-  CHECK(detail::parse_memory_limit("max\n").value() == 0_B);
-  CHECK(detail::parse_memory_limit("9223372036854771712\n").value() == 0_B);
-  for (const auto* text : {"", "-1\n", "maximum\n"}) {
-    INFO(text);
-    CHECK(detail::parse_memory_limit(text).error().code == Errc::CgroupFailed);
-  }
-}
 
 TEST_CASE("nodes of all hosts are found wherever they lie, and only those") {
   const TempFolder root;
@@ -222,6 +213,90 @@ TEST_CASE("a worker's counters are read through its process") {
   CHECK_FALSE(nodes[0].sample.alive);
   CHECK(nodes[0].sample.requests_done == 4);
   CHECK(nodes[0].requests_per_second == 0);
+}
+
+TEST_CASE("neither a counter that falls nor another process makes a node's sums start again") {
+  CountersHolder first;
+  CountersHolder second;
+  CountersHolder later;
+  const TempFolder root;
+  cgroup::test::build_v1(root);
+  put_v1(root, "amp4ec-17-4711/high", 0);
+  put_v1(root, "amp4ec-17-4711/high/worker-0", 0, first.line());
+  put_v1(root, "amp4ec-17-4711/high/worker-1", 0, second.line());
+  auto watch = MachineWatch::create(root.path());
+  REQUIRE(watch);
+  watch->look();
+  const auto done = [&] {
+    watch->look();
+    return watch->nodes().at(0).sample.requests_done;
+  };
+  for (auto* worker : {&first, &second}) {
+    for (int i = 0; i < 10; ++i) worker->counters().complete(1ms, true);
+  }
+  CHECK(done() == 20);
+  const auto write_word = [&](std::uint64_t value, off_t word) {
+    REQUIRE(::pwrite(first.counters().fd(), &value, sizeof value, word * 8) == sizeof value);
+  };
+  write_word(2, 1);  // requests
+  CHECK(done() == 20);
+  write_word(std::numeric_limits<std::uint64_t>::max(), 3);  // busy
+  CHECK(done() == 20);
+  for (int i = 0; i < 3; ++i) later.counters().complete(1ms, true);
+  put_v1(root, "amp4ec-17-4711/high/worker-0", 0, later.line());
+  CHECK(done() == 23);
+  put_v1(root, "amp4ec-17-4711/high/worker-0", 0, "");  // not to be read for a moment
+  CHECK(done() == 23);
+  put_v1(root, "amp4ec-17-4711/high/worker-0", 0, later.line());
+  CHECK(done() == 23);
+}
+
+TEST_CASE("a group that comes tree by tree, or anew under its name, is read as it is") {
+  const TempFolder root;
+  cgroup::test::build_v1(root);
+  put_v1(root, "amp4ec-17-4711/high/worker-0", 0);
+  const auto cpu_folder = root.path() + "/cg/cpu,cpuacct/amp4ec-17-4711";
+  std::filesystem::remove_all(cpu_folder);
+  auto watch = MachineWatch::create(root.path());
+  REQUIRE(watch);
+  watch->look();
+  put_v1(root, "amp4ec-17-4711/high", 7'000'000);
+  put_v1(root, "amp4ec-17-4711/high/worker-0", 5'000'000);
+  watch->look();
+  watch->look();
+  const auto high = watch->nodes().at(0);
+  CHECK(high.sample.cpu_time == 7ms);
+  CHECK(high.workers.at(0).sample.cpu_time == 5ms);
+
+  std::filesystem::remove_all(cpu_folder);
+  std::filesystem::remove_all(root.path() + "/cg/memory/host/amp4ec-17-4711");
+  put_v1(root, "amp4ec-17-4711/high", 9'000'000);
+  watch->look();
+  CHECK(watch->nodes().at(0).sample.cpu_time == 9ms);
+}
+
+TEST_CASE("a worker that has work and shows no sign of life is stalled, and so is its node") {
+  CountersHolder holder;
+  holder.counters().begin(1, 0ns);
+  const TempFolder root;
+  cgroup::test::build_v1(root);
+  put_v1(root, "amp4ec-17-4711/high", 0);
+  put_v1(root, "amp4ec-17-4711/high/worker-0", 0, holder.line());
+  auto watch = MachineWatch::create(root.path());
+  REQUIRE(watch);
+  const auto states_after_look = [&] {
+    watch->look();
+    const auto nodes = watch->nodes();
+    REQUIRE(nodes.size() == 1);
+    REQUIRE(nodes[0].workers.size() == 1);
+    return std::pair(nodes[0].sample.state, nodes[0].workers[0].sample.state);
+  };
+  watch->look();
+  CHECK(states_after_look() == std::pair(NodeState::up, NodeState::up));
+  holder.write_heartbeat(1);  // when the machine started
+  CHECK(states_after_look() == std::pair(NodeState::stalled, NodeState::stalled));
+  holder.counters().complete(1ms, true);
+  CHECK(states_after_look() == std::pair(NodeState::up, NodeState::up));
 }
 
 TEST_CASE("a machine without groups has no nodes") {

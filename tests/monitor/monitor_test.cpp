@@ -239,6 +239,31 @@ TEST_CASE("subscribers hear every sample until they leave") {
   monitor.reset();  // the subscription outlives the monitor
 }
 
+TEST_CASE("what a callback or a figure holds may use the monitor when it goes") {
+  boost::asio::io_context context;
+  Monitor monitor(context.get_executor());
+  REQUIRE(monitor.add_node({"high", 1.0_cpu, 0_B, {}, {}}));
+  int gone = 0;
+  const auto held = [&] {
+    return std::shared_ptr<void>(nullptr, [&](void*) {
+      (void)monitor.latest();  // would wait for ever for a lock that this thread holds
+      ++gone;
+    });
+  };
+  monitor.subscribe([kept = held()](const Sample&) {}).reset();
+  CHECK(gone == 1);
+  const auto figure = [&](std::string name) {
+    return FigureSource{std::move(name), [kept = held()]() -> Result<double> { return 1.0; }};
+  };
+  REQUIRE(monitor.add_figure("high", figure("figure")));
+  CHECK_FALSE(monitor.add_figure("high", figure("figure")));
+  CHECK(gone == 2);
+  CHECK_FALSE(monitor.add_figure("low", figure("figure")));
+  CHECK(gone == 3);
+  REQUIRE(monitor.remove_figure("high", "figure"));
+  CHECK(gone == 4);
+}
+
 TEST_CASE("a callback that throws keeps nobody else from hearing") {
   boost::asio::io_context context;
   Monitor monitor(context.get_executor());

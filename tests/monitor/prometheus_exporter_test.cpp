@@ -28,11 +28,18 @@ struct Watched {
 
 namespace {
 NodeSource busy_node(std::string name) {
-  return {std::move(name), 0.5_cpu, 512_MiB,
-          []() -> Result<cgroup::Usage> { return cgroup::Usage{1s, 0us, 0, 64_MiB, 80_MiB, 1}; },
+  return {std::move(name),
+          0.5_cpu,
+          512_MiB,
+          []() -> Result<cgroup::Usage> {
+            return cgroup::Usage{1s, 0us, 0, 64_MiB};
+          },
           [done = std::uint64_t{0}]() mutable -> Result<WorkerReading> {
             done += 5;
             return WorkerReading{true, 3, done, 20ms * static_cast<std::int64_t>(done)};
+          },
+          []() -> Result<cgroup::UsageDetails> {
+            return cgroup::UsageDetails{80_MiB, 1};
           }};
 }
 }  // namespace

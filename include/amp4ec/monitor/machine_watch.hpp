@@ -8,6 +8,8 @@
 #include <amp4ec/ipc/worker_counters.hpp>
 #include <amp4ec/monitor/detail/foreign_counters.hpp>
 #include <amp4ec/monitor/detail/foreign_groups.hpp>
+#include <amp4ec/monitor/detail/sign_of_life.hpp>
+#include <amp4ec/monitor/detail/worker_sums.hpp>
 #include <amp4ec/monitor/monitor.hpp>
 
 #include <boost/asio/io_context.hpp>
@@ -61,7 +63,7 @@ class MachineWatch {
   /// Samples what is known, forgets what has gone, and finds what is new: that has a sample from the next look on,
   /// since rates need two. Walks all groups of the machine.
   void look() {
-    for (const auto& [path, node] : nodes_) refresh(path, node);
+    for (const auto& [path, node] : nodes_) refresh(path, *node);
     monitor_->sample();
     for (auto& [path, rate] : rates_) {
       if (const auto sample = monitor_->snapshot(path)) rate.update(*sample);
@@ -69,7 +71,7 @@ class MachineWatch {
     auto found = detail::ForeignGroupScan(hierarchy_).run();
     std::erase_if(nodes_, [&](const auto& entry) {
       if (found.contains(entry.first)) return false;
-      forget(entry.first, entry.second);
+      forget(entry.first, *entry.second);
       return true;
     });
     for (auto& [path, group] : found) update(path, std::move(group));
@@ -79,10 +81,10 @@ class MachineWatch {
   [[nodiscard]] std::vector<WatchedNode> nodes() const {
     std::vector<WatchedNode> all;
     for (const auto& [path, node] : nodes_) {
-      WatchedNode shown{node.group.host, node.group.runtime, {}, 0, {}};
-      if (!read_sample(path, node.group.name, shown.sample, shown.requests_per_second)) continue;
-      for (const auto& [name, worker] : node.crew->workers) {
-        WatchedWorker shown_worker{name, worker->pid, {}, 0, worker->stats()};
+      WatchedNode shown{node->group.host, node->group.runtime, {}, 0, {}};
+      if (!read_sample(path, node->group.name, shown.sample, shown.requests_per_second)) continue;
+      for (const auto& [name, worker] : node->workers) {
+        WatchedWorker shown_worker{name, worker->pid, {}, 0, worker->stats};
         if (!read_sample(path + "/" + name, name, shown_worker.sample, shown_worker.requests_per_second)) continue;
         shown.workers.push_back(std::move(shown_worker));
       }
@@ -98,35 +100,48 @@ class MachineWatch {
  private:
   struct Worker {
     pid_t pid = 0;
+    pid_t counted = 0;                                ///< The process whose counters these are.
     std::optional<ipc::WorkerCountersView> counters;  ///< Readable for as long as we keep them, its worker gone or not.
+    std::optional<ipc::WorkerStats> stats;            ///< Of the last look at which they made sense.
+    WorkerReading sum;
+    detail::SignOfLife life;
 
-    [[nodiscard]] std::optional<ipc::WorkerStats> stats() const {
+    /// Adds what the worker has done since the last call to its own sum and to that of its node. `process`: 0 when it
+    /// has gone.
+    void look(pid_t process, WorkerReading& of_node) {
+      pid = process;
+      if (pid != 0 && pid != counted) {
+        counters.reset();
+        stats.reset();
+        life = {};
+      }
+      if (pid != 0 && !counters) counters = detail::find_counters(pid);
+      if (pid != 0) counted = pid;
+      const auto now = read_counters();
+      if (now) life.see(*now);
+      for (auto* each : {&sum, &of_node}) {
+        each->alive = each->alive || pid != 0;
+        if (now && pid != 0) {
+          detail::grow(each->queue_depth, now->queued, 0);
+          each->silence = std::max(each->silence, life.silence());
+        }
+        if (now) detail::add_work(*each, *now, stats.value_or(ipc::WorkerStats{}));
+      }
+      if (now) stats = now;
+    }
+
+   private:
+    [[nodiscard]] std::optional<ipc::WorkerStats> read_counters() const {
       if (!counters) return std::nullopt;
       const auto read = counters->snapshot();
       if (!read) return std::nullopt;
       return *read;
     }
-    void add_to(WorkerReading& sum) const {
-      sum.alive = sum.alive || pid != 0;
-      const auto read = stats();
-      if (!read) return;
-      if (pid != 0) sum.queue_depth += read->queued;
-      sum.ring_received.count += read->received_bytes;
-      sum.ring_sent.count += read->sent_bytes;
-      sum.requests_done += read->requests;
-      sum.busy += std::chrono::nanoseconds(read->busy_ns);
-    }
   };
-  /// The workers of a node, which its reader in the monitor adds up.
-  struct Crew {
-    std::map<std::string, std::shared_ptr<Worker>> workers;
-    WorkerReading gone;  ///< What workers did that have left: a sum must not shrink.
-
-    [[nodiscard]] WorkerReading read() const {
-      WorkerReading sum = gone;
-      for (const auto& [name, worker] : workers) worker->add_to(sum);
-      return sum;
-    }
+  struct Node {
+    detail::ForeignNode group;
+    std::map<std::string, std::shared_ptr<Worker>> workers;  ///< By name.
+    WorkerReading sum;                                       ///< Of all workers that it has had.
   };
   /// Requests over the last interval.
   struct Rate {
@@ -142,67 +157,72 @@ class MachineWatch {
       done = sample.requests_done;
     }
   };
-  struct Node {
-    detail::ForeignNode group;
-    std::shared_ptr<Crew> crew = std::make_shared<Crew>();
-  };
 
   explicit MachineWatch(cgroup::Hierarchy hierarchy) : hierarchy_(std::move(hierarchy)) {}
 
-  /// Its limits, and the processes of its workers.
-  void refresh(const std::string& path, const Node& node) {
+  /// Its limits, and what its workers do.
+  void refresh(const std::string& path, Node& node) {
     const auto limits = detail::read_limits(node.group.trees, path);
     (void)monitor_->set_limits(path, limits.cpus, limits.memory);
-    for (const auto& [name, worker] : node.crew->workers) {
-      const auto pid = detail::first_process(node.group.trees, path + "/" + name);
-      if (pid != 0 && pid != worker->pid) worker->counters.reset();
-      worker->pid = pid;
-      if (pid != 0 && !worker->counters) worker->counters = detail::find_counters(pid);
+    forget_moment(node.sum);
+    for (const auto& [name, worker] : node.workers) {
+      forget_moment(worker->sum);
+      worker->look(detail::first_process(node.group.trees, path + "/" + name), node.sum);
     }
+  }
+
+  /// What is no sum over time.
+  static void forget_moment(WorkerReading& reading) {
+    reading.alive = false;
+    reading.queue_depth = 0;
+    reading.silence = {};
   }
 
   void update(const std::string& path, detail::ForeignNode group) {
-    const bool is_new = !nodes_.contains(path);
-    Node& node = nodes_[path];
-    node.group = std::move(group);
-    Crew& crew = *node.crew;
-    std::erase_if(crew.workers, [&](const auto& entry) {
-      if (node.group.workers.contains(entry.first)) return false;
+    auto& kept = nodes_[path];
+    const bool is_new = kept == nullptr;
+    if (is_new) kept = std::make_shared<Node>();
+    const auto node = kept;
+    node->group = std::move(group);
+    std::erase_if(node->workers, [&](const auto& entry) {
+      if (node->group.workers.contains(entry.first)) return false;
       remove_source(path + "/" + entry.first);
-      entry.second->pid = 0;
-      entry.second->add_to(crew.gone);
+      entry.second->look(0, node->sum);
       return true;
     });
     std::vector<std::string> added;
-    for (const auto& name : node.group.workers) {
-      if (crew.workers.emplace(name, std::make_shared<Worker>()).second) added.push_back(name);
+    for (const auto& name : node->group.workers) {
+      if (node->workers.emplace(name, std::make_shared<Worker>()).second) added.push_back(name);
     }
-    refresh(path, node);
+    refresh(path, *node);
     for (const auto& name : added) {
-      add_source(path + "/" + name, node.group.trees, [worker = crew.workers.at(name)]() -> Result<WorkerReading> {
-        WorkerReading reading;
-        worker->add_to(reading);
-        return reading;
-      });
+      add_source(path + "/" + name, node,
+                 [worker = node->workers.at(name)]() -> Result<WorkerReading> { return worker->sum; });
     }
     if (!is_new) return;
-    add_source(path, node.group.trees, [kept = node.crew]() -> Result<WorkerReading> { return kept->read(); });
-    refresh(path, node);
+    add_source(path, node, [node]() -> Result<WorkerReading> { return node->sum; });
+    refresh(path, *node);
   }
 
   void forget(const std::string& path, const Node& node) {
-    for (const auto& [name, worker] : node.crew->workers) remove_source(path + "/" + name);
+    for (const auto& [name, worker] : node.workers) remove_source(path + "/" + name);
     remove_source(path);
   }
 
-  void add_source(const std::string& path, const std::vector<cgroup::Tree>& trees,
+  /// `node`: the one that the group is of, or is a worker's of.
+  void add_source(const std::string& path, const std::shared_ptr<const Node>& node,
                   std::function<Result<WorkerReading>()> read_workers) {
-    const auto counters = std::make_shared<cgroup::detail::Counters>();
-    for (const auto& tree : trees) (void)counters->open(tree, path);  // one that is gone by now goes with the next look
+    // Opened for each reading: a group that is just being made comes into one tree after the other, and one of the same
+    // name may take its place between two looks.
+    const auto open = [node, path] {
+      cgroup::detail::Counters counters;
+      for (const auto& tree : node->group.trees) (void)counters.open(tree, path);
+      return counters;
+    };
     NodeSource source;
     source.node = path;
-    source.read_usage = [counters] { return counters->read(); };
-    source.read_details = [counters] { return counters->read_details(); };
+    source.read_usage = [open] { return open().read(); };
+    source.read_details = [open] { return open().read_details(); };
     source.read_workers = std::move(read_workers);
     if (monitor_->add_node(std::move(source))) rates_.emplace(path, Rate{});
   }
@@ -223,8 +243,8 @@ class MachineWatch {
   }
 
   cgroup::Hierarchy hierarchy_;
-  std::map<std::string, Node> nodes_;  ///< By path.
-  std::map<std::string, Rate> rates_;  ///< Of nodes and workers, by path.
+  std::map<std::string, std::shared_ptr<Node>> nodes_;  ///< By path. The readers in the monitor share them.
+  std::map<std::string, Rate> rates_;                   ///< Of nodes and workers, by path.
   std::unique_ptr<boost::asio::io_context> context_ = std::make_unique<boost::asio::io_context>();
   std::unique_ptr<Monitor> monitor_ = std::make_unique<Monitor>(context_->get_executor(), 1);
 };

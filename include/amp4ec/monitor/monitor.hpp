@@ -39,7 +39,7 @@ class Monitor {
   using Clock = std::chrono::steady_clock;
 
   static constexpr std::chrono::milliseconds default_interval{1000};
-  static constexpr std::chrono::milliseconds default_slow_interval{1000};
+  static constexpr std::chrono::milliseconds default_slow_interval{5000};
   static constexpr std::chrono::milliseconds shortest_interval{10};
   static constexpr std::size_t default_window = 100;
 
@@ -97,7 +97,7 @@ class Monitor {
       }
     }
     auto figures = std::move(source.figures);
-    auto watched = std::make_shared<detail::WatchedNode>(std::move(source), state_->window);
+    auto watched = std::make_shared<detail::MonitoredNode>(std::move(source), state_->window);
     for (auto& figure : figures) {
       const auto figure_name = figure.name;
       if (!watched->sampler.add_figure(std::move(figure))) return taken_figure(name, figure_name);
@@ -110,7 +110,7 @@ class Monitor {
 
   /// Forgets a node and its samples; one that is not there is no error.
   void remove_node(const std::string& node) {
-    std::shared_ptr<detail::WatchedNode> removed;  // destroyed without a lock: readers may hold anything
+    std::shared_ptr<detail::MonitoredNode> removed;  // destroyed without a lock: readers may hold anything
     const std::lock_guard exclude(state_->round);
     const std::lock_guard lock(state_->data);
     const auto found = state_->nodes.find(node);
@@ -199,9 +199,10 @@ class Monitor {
     return Subscription([weak = std::weak_ptr<State>(state_), id] {
       const auto state = weak.lock();
       if (!state) return;
+      decltype(state->subscribers)::node_type ended;  // destroyed without a lock: callbacks may hold anything
       {
         const std::lock_guard data_lock(state->data);
-        state->subscribers.erase(id);
+        ended = state->subscribers.extract(id);
       }
       const std::lock_guard wait(state->round);
     });

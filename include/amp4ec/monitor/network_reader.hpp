@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <amp4ec/cgroup/detail/kernel_text.hpp>
 #include <amp4ec/core/error.hpp>
 #include <amp4ec/ipc/unique_fd.hpp>
 #include <amp4ec/monitor/sample.hpp>
@@ -10,7 +11,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <charconv>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -29,35 +29,33 @@ namespace amp4ec {
 /// Adds up the interfaces in the text of /proc/PID/net/dev (proc(5)), all but `lo`: what a process sends to its own
 /// machine is no network traffic. @error NotSupported when the text has another form.
 inline Result<NetworkTraffic> parse_network_traffic(std::string_view text) {
-  const auto line_of = [](std::string_view& rest) {
-    const auto line = rest.substr(0, rest.find('\n'));
-    rest.remove_prefix(std::min(line.size() + 1, rest.size()));
-    return line;
+  const auto skip_blanks = [](std::string_view& rest) {
+    rest.remove_prefix(std::min(rest.find_first_not_of(' '), rest.size()));
   };
   const auto malformed = [](std::string_view line) {
     return Error{Errc::NotSupported,
                  fmt::format("cannot read network traffic from the kernel's text '{}'", line.substr(0, 80))};
   };
   for (const std::string_view title : {"Receive", "bytes"}) {
-    const auto line = line_of(text);
+    const auto line = cgroup::detail::take_until(text, '\n');
     if (line.find(title) == std::string_view::npos) return malformed(line);
   }
   NetworkTraffic sum;
   while (!text.empty()) {
-    const auto line = line_of(text);
+    const auto line = cgroup::detail::take_until(text, '\n');
     const auto colon = line.rfind(':');
     if (colon == std::string_view::npos) return malformed(line);
     // Received: bytes, packets, errs, drop, fifo, frame, compressed, multicast; then sent: bytes, packets, ...
     std::array<std::uint64_t, 10> fields{};
     auto rest = line.substr(colon + 1);
     for (auto& field : fields) {
-      rest.remove_prefix(std::min(rest.find_first_not_of(' '), rest.size()));
-      const auto [end, code] = std::from_chars(rest.data(), rest.data() + rest.size(), field);
-      if (code != std::errc{} || (end != rest.data() + rest.size() && *end != ' ')) return malformed(line);
-      rest.remove_prefix(static_cast<std::size_t>(end - rest.data()));
+      skip_blanks(rest);
+      const auto number = cgroup::detail::to_number(cgroup::detail::take_until(rest, ' '));
+      if (!number) return malformed(line);
+      field = *number;
     }
     auto name = line.substr(0, colon);
-    name.remove_prefix(std::min(name.find_first_not_of(' '), name.size()));
+    skip_blanks(name);
     if (name.empty()) return malformed(line);
     if (name == "lo") continue;
     sum.received += Bytes{fields[0]};

@@ -61,7 +61,7 @@ struct NodeSource {
 
   /// A worker that has work and gives no sign of life for longer is stalled. It should exceed the longest request, at
   /// the quota it runs with.
-  std::chrono::nanoseconds stall_after = std::chrono::seconds{10};
+  std::chrono::nanoseconds stall_after = std::chrono::seconds{5};
 };
 
 }  // namespace amp4ec

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <amp4ec/ipc/clock.hpp>
 #include <amp4ec/ipc/worker_counters.hpp>
+#include <amp4ec/monitor/detail/sign_of_life.hpp>
+#include <amp4ec/monitor/detail/worker_sums.hpp>
 #include <amp4ec/monitor/node_source.hpp>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -26,7 +26,7 @@ class NodeWorkers {
   /// Counts this worker, for as long as its counters exist or until `forget`.
   void watch(const Counters& counters) {
     const std::lock_guard lock(mutex_);
-    workers_.push_back({counters, {}, {}, ipc::monotonic_ns()});
+    workers_.push_back({counters, {}, {}, {}});
   }
 
   /// It lives no longer; what it has done stays counted. Without effect on one that is not watched.
@@ -50,8 +50,8 @@ class NodeWorkers {
       if (!counters) return true;
       if (!worker.add_to(sum_, *counters)) return false;
       sum_.alive = true;
-      grow(sum_.queue_depth, worker.last.queued, 0);
-      sum_.silence = std::max(sum_.silence, worker.silence());
+      detail::grow(sum_.queue_depth, worker.last.queued, 0);
+      sum_.silence = std::max(sum_.silence, worker.life.silence());
       return false;
     });
     return sum_;
@@ -67,35 +67,18 @@ class NodeWorkers {
   }
 
  private:
-  /// Adds what a counter has grown by. Ends at the largest count that a signed number holds too.
-  static void grow(std::uint64_t& sum, std::uint64_t now, std::uint64_t before) noexcept {
-    constexpr std::uint64_t most = std::numeric_limits<std::int64_t>::max();
-    sum += std::min(now - std::min(now, before), most - std::min(most, sum));
-  }
-  static void grow(Bytes& sum, std::uint64_t now, std::uint64_t before) noexcept { grow(sum.count, now, before); }
-  static void grow(std::chrono::nanoseconds& sum, std::uint64_t now, std::uint64_t before) noexcept {
-    auto count = static_cast<std::uint64_t>(sum.count());
-    grow(count, now, before);
-    sum = std::chrono::nanoseconds(static_cast<std::int64_t>(count));
-  }
-
   struct Watched {
     std::weak_ptr<const ipc::WorkerCounters> counters;
     ipc::WorkerStats last;
     ipc::ServiceHistogram last_times;
-    std::uint64_t sign_of_life_ns;  ///< When the host last saw a counter move.
+    detail::SignOfLife life;
 
     /// False when the counters are none.
     bool add_to(WorkerReading& sum, const ipc::WorkerCounters& source) {
       const auto stats = source.snapshot();
       if (!stats) return false;
-      grow(sum.requests_done, stats->requests, last.requests);
-      grow(sum.busy, stats->busy_ns, last.busy_ns);
-      grow(sum.ring_received, stats->received_bytes, last.received_bytes);
-      grow(sum.ring_sent, stats->sent_bytes, last.sent_bytes);
-      if (stats->requests != last.requests || stats->heartbeat_ns != last.heartbeat_ns) {
-        sign_of_life_ns = ipc::monotonic_ns();
-      }
+      detail::add_work(sum, *stats, last);
+      life.see(*stats);
       last = *stats;
       return true;
     }
@@ -104,14 +87,6 @@ class NodeWorkers {
       const auto times = source.service_times();
       sum += times.since(last_times);
       last_times = times;
-    }
-
-    /// Zero for a worker without work. The heartbeat is exact, but it is the worker's own word: one in the future does
-    /// not make up for counters that stand still.
-    [[nodiscard]] std::chrono::nanoseconds silence() const {
-      if (last.phase != ipc::WorkerPhase::busy && last.queued == 0) return {};
-      const auto silent = std::max(ipc::elapsed_ns(last.heartbeat_ns), ipc::elapsed_ns(sign_of_life_ns));
-      return std::chrono::nanoseconds(static_cast<std::int64_t>(silent));
     }
   };
 

@@ -58,8 +58,6 @@ struct NodeFigures {
   Bytes memory;                                ///< Working set: `memory_current` minus the inactive file cache, as
                                                ///< the slow tier last saw it.
   Bytes memory_current;                        ///< All that the node is charged for, file cache included.
-  Bytes memory_peak;                           ///< Since the node's group was made; file cache included.
-  std::uint64_t oom_kills = 0;                 ///< Since the node's group was made.
 
   // The node's limits; 0: none.
   Cpus cpu_quota;
@@ -76,8 +74,10 @@ struct NodeFigures {
 
   // The slow tier: as it was at `slow_time`, repeated until it is read again.
   std::chrono::steady_clock::time_point slow_time;
-  bool details_known = false;  ///< As `resources_known`, for pressure and faults below.
-  PressureShare cpu_pressure;  ///< Over the slow interval, as the two below.
+  bool details_known = false;   ///< As `resources_known`, for what stands below, up to the page faults.
+  Bytes memory_peak;            ///< Since the node's group was made; file cache included.
+  std::uint64_t oom_kills = 0;  ///< Processes killed for memory since the node's group was made.
+  PressureShare cpu_pressure;   ///< Over the slow interval, as the two below.
   PressureShare memory_pressure;
   PressureShare io_pressure;
   std::uint64_t page_faults = 0;        ///< Since the node joined, major ones included.

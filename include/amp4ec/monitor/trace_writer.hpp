@@ -50,8 +50,8 @@ class TraceWriter {
   TraceWriter& operator=(TraceWriter&& other) noexcept;
   ~TraceWriter();  ///< Closes.
 
-  /// Once writing fails (a full disk), what was written whole stays and everything after is dropped: one call returns
-  /// the error, later ones succeed and do nothing. After `close`, nothing is written. @error SystemCall.
+  /// Once writing fails (a full disk, RLIMIT_FSIZE), what was written whole stays and everything after is dropped: one
+  /// call returns the error, later ones succeed and do nothing. After `close`, nothing is written. @error SystemCall.
   Result<void> add(const TraceStage& stage);
   Result<void> add(const TraceRequest& request);
   Result<void> add(const Sample& sample);

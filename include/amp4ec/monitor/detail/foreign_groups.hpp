@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <amp4ec/cgroup/detail/cpu_limits.hpp>
 #include <amp4ec/cgroup/detail/file.hpp>
+#include <amp4ec/cgroup/detail/memory_limits.hpp>
 #include <amp4ec/cgroup/hierarchy.hpp>
 #include <amp4ec/cgroup/host_group.hpp>
 #include <amp4ec/cgroup/kernel_files.hpp>
 #include <amp4ec/cgroup/limits.hpp>
 
 #include <algorithm>
-#include <chrono>
-#include <cstdint>
 #include <map>
 #include <set>
 #include <string>
@@ -109,50 +109,13 @@ class ForeignGroupScan {
   std::map<std::string, ForeignNode> nodes_;
 };
 
-/// cpu.max of v2: "QUOTA PERIOD" in microseconds, "max" for no quota. @return quota over period; 0: none.
-inline Result<Cpus> parse_cpu_max(std::string_view text) {
-  if (text.ends_with('\n')) text.remove_suffix(1);
-  auto rest = text;
-  const auto quota_text = cgroup::detail::take_until(rest, ' ');
-  const auto period = cgroup::detail::to_number(rest);
-  if (!period || *period == 0) return cgroup::detail::malformed("cpu.max", text);
-  if (quota_text == "max") return Cpus{};
-  const auto quota = cgroup::detail::to_number(quota_text);
-  if (!quota) return cgroup::detail::malformed("cpu.max", text);
-  return Cpus{static_cast<double>(*quota) / static_cast<double>(*period)};
-}
-
-/// A limit of memory: a number of bytes; "max" (v2), or more than there can be (v1), for none. @return 0: none.
-inline Result<Bytes> parse_memory_limit(std::string_view text) {
-  constexpr std::uint64_t impossible = std::uint64_t{1} << 60U;
-  if (text == "max\n" || text == "max") return Bytes{};
-  const auto limit = cgroup::parse_number_file(text);
-  if (!limit) return limit.error();
-  return Bytes{*limit < impossible ? *limit : 0};
-}
-
-/// What the kernel holds a group to; 0 also where that cannot be read.
+/// What the kernel holds a group to, in CPU and memory; 0 also where that cannot be read.
 inline cgroup::Limits read_limits(const std::vector<cgroup::Tree>& trees, const std::string& group) {
-  namespace files = cgroup::files;
   cgroup::Limits limits;
   for (const auto& tree : trees) {
-    const auto text = [&](std::string_view file) {
-      auto content = cgroup::detail::read_file(cgroup::detail::join(tree.folder(group), file));
-      return content ? std::move(*content) : std::string();
-    };
-    if (tree.has(cgroup::Controller::Cpu) && tree.version == 2) {
-      if (const auto cpus = parse_cpu_max(text(files::cpu_max))) limits.cpus = *cpus;
-    } else if (tree.has(cgroup::Controller::Cpu)) {
-      const auto quota = cgroup::parse_number_file(text(files::cpu_quota));  // "-1", no number here: none
-      const auto period = cgroup::parse_number_file(text(files::cpu_period));
-      if (quota && period && *period > 0) {
-        limits.cpus = Cpus{static_cast<double>(*quota) / static_cast<double>(*period)};
-      }
-    }
-    if (tree.has(cgroup::Controller::Memory)) {
-      const auto memory = parse_memory_limit(text(tree.version == 2 ? files::memory_max : files::memory_limit));
-      if (memory) limits.memory = *memory;
-    }
+    const cgroup::detail::GroupFolder folder{tree, group};
+    if (tree.has(cgroup::Controller::Cpu)) (void)cgroup::detail::QuotaLimit::read(folder, limits);
+    if (tree.has(cgroup::Controller::Memory)) (void)cgroup::detail::MemoryLimit::read(folder, limits);
   }
   return limits;
 }
@@ -160,9 +123,8 @@ inline cgroup::Limits read_limits(const std::vector<cgroup::Tree>& trees, const 
 /// The first process in a group: that of its worker. 0: none, or none that this pid namespace can name.
 inline pid_t first_process(const std::vector<cgroup::Tree>& trees, const std::string& group) {
   for (const auto& tree : trees) {
-    const auto text = cgroup::detail::read_file(cgroup::detail::join(tree.folder(group), cgroup::files::processes));
-    if (!text) continue;
-    const auto processes = cgroup::parse_processes(*text);
+    const cgroup::detail::GroupFolder folder{tree, group};
+    const auto processes = folder.read(cgroup::files::processes, cgroup::parse_processes);
     if (processes && !processes->empty()) return processes->front();
   }
   return 0;

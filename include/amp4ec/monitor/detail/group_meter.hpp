@@ -46,9 +46,7 @@ class GroupMeter {
     figures.cpu_time = std::max(none, usage.cpu_time - usage_at_start_.cpu_time);
     figures.throttled_time = std::max(none, usage.throttled_time - usage_at_start_.throttled_time);
     figures.memory_current = usage.memory;
-    figures.memory = Bytes{growth(usage.memory.count, inactive_file_.count)};
-    figures.memory_peak = usage.memory_peak;
-    figures.oom_kills = usage.oom_kills;
+    figures.memory = cgroup::working_set(usage, details_.value_or(cgroup::UsageDetails{}));
     usage_ = usage;
     usage_time_ = now;
   }
@@ -62,12 +60,13 @@ class GroupMeter {
       return PressureShare{share_of(sums.some, earlier.some, interval), share_of(sums.full, earlier.full, interval)};
     };
     figures.details_known = true;
+    figures.memory_peak = details.memory_peak;
+    figures.oom_kills = details.oom_kills;
     figures.cpu_pressure = pressure(details.cpu, before.cpu);
     figures.memory_pressure = pressure(details.memory, before.memory);
     figures.io_pressure = pressure(details.io, before.io);
     figures.page_faults = growth(details.page_faults, details_at_start_.page_faults);
     figures.major_page_faults = growth(details.major_page_faults, details_at_start_.major_page_faults);
-    inactive_file_ = details.inactive_file;
     details_ = details;
     details_time_ = now;
   }
@@ -79,7 +78,6 @@ class GroupMeter {
   std::optional<cgroup::UsageDetails> details_;
   cgroup::UsageDetails details_at_start_;
   MonitorClock::time_point details_time_;
-  Bytes inactive_file_;
 };
 
 }  // namespace amp4ec::detail

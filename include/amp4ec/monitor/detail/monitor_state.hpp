@@ -22,9 +22,9 @@
 
 namespace amp4ec::detail {
 
-/// A node that a Monitor watches. The sampler is used under `MonitorState::round`, the rest under `data`.
-struct WatchedNode {
-  WatchedNode(NodeSource source, std::size_t window)
+/// A node of a Monitor. The sampler is used under `MonitorState::round`, the rest under `data`.
+struct MonitoredNode {
+  MonitoredNode(NodeSource source, std::size_t window)
       : sampler(std::move(source)), history(window), view(std::make_shared<NodeView::Cell>()) {}
 
   Sampler sampler;
@@ -51,12 +51,12 @@ struct MonitorState {
   Clock::duration interval{};
   Clock::duration slow_interval{};
   Clock::time_point due;
-  std::map<std::string, std::shared_ptr<WatchedNode>> nodes;
+  std::map<std::string, std::shared_ptr<MonitoredNode>> nodes;
   std::map<std::uint64_t, std::shared_ptr<const Callback>> subscribers;
   std::uint64_t next_subscriber = 0;
 
   /// `data` is held.
-  [[nodiscard]] WatchedNode* find(const std::string& node) const {
+  [[nodiscard]] MonitoredNode* find(const std::string& node) const {
     const auto found = nodes.find(node);
     return found == nodes.end() ? nullptr : found->second.get();
   }
@@ -110,7 +110,7 @@ struct MonitorState {
 
  private:
   /// The one that comes after `node`, which may be gone by now, by name; the first for null.
-  std::shared_ptr<WatchedNode> next_node(const WatchedNode* node) {
+  std::shared_ptr<MonitoredNode> next_node(const MonitoredNode* node) {
     const std::lock_guard lock(data);
     const auto next = node == nullptr ? nodes.begin() : nodes.upper_bound(node->sampler.node());
     return next == nodes.end() ? nullptr : next->second;
@@ -123,7 +123,7 @@ struct MonitorState {
   }
 
   /// False when the node has been removed meanwhile.
-  bool keep(WatchedNode& node, const Sample& taken) {
+  bool keep(MonitoredNode& node, const Sample& taken) {
     const std::lock_guard lock(data);
     if (find(taken.node) != &node) return false;
     node.history.keep(taken);

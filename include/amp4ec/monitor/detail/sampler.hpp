@@ -64,8 +64,8 @@ class Sampler {
     source_.memory_limit = memory;
   }
 
-  /// False when the name is empty or taken.
-  bool add_figure(FigureSource figure) {
+  /// False when the name is empty or taken; then the figure is still the caller's, to destroy where it may.
+  bool add_figure(FigureSource&& figure) {
     if (figure.name.empty() || find_figure(figure.name) != figures_.end()) return false;
     figures_.push_back(std::make_shared<Figure>(Figure{std::move(figure), {}}));
     return true;

@@ -93,7 +93,8 @@ Result<Segment> Model::segment(std::size_t first_layer, std::size_t last_layer) 
   if (first_layer == 0) signature = state_->unsplit.get_method("forward").function().getSchema().arguments();
   jit::Module module =
       detail::wrap_as_module(detail::build_segment_graph(lowered, first_layer, last_layer), lowered.state, signature);
-  return Segment(std::make_shared<const jit::Module>(std::move(module)), first_layer, last_layer, outputs);
+  return Segment(std::make_shared<const jit::Module>(std::move(module)), first_layer, last_layer, outputs,
+                 fmt::format("{}:{}-{}", state_->hash, first_layer, last_layer));
 } catch (const std::exception& exception) {
   return Error{Errc::Internal,
                fmt::format("cannot build layers {}-{}: {}", first_layer, last_layer, detail::first_line(exception))};

@@ -5,6 +5,8 @@
 #include "model/lowering.hpp"
 #include "model/typed_value.hpp"
 
+#include <amp4ec/ipc/file_size_guard.hpp>
+
 #include <fmt/format.h>
 
 #include <torch/csrc/jit/ir/constants.h>
@@ -82,6 +84,7 @@ Result<void> Segment::save(const std::filesystem::path& file) const {
   }
   const std::filesystem::path part = file.string() + ".part";
   std::error_code ignored;
+  const ipc::FileSizeGuard guard;
   try {
     errno = 0;
     std::ofstream out(part, std::ios::binary | std::ios::trunc);

@@ -3,6 +3,7 @@
 
 #include "model/aliases.hpp"
 #include "model/graph_walk.hpp"
+#include "model/in_place_executor.hpp"
 #include "model/layer_graph_builder.hpp"
 #include "model/lowering.hpp"
 #include "model/optimize.hpp"
@@ -20,9 +21,13 @@
 #include <torch/csrc/jit/serialization/import.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <optional>
+
+#include <malloc.h>
 
 namespace amp4ec {
 
@@ -42,21 +47,62 @@ namespace {
 
 using Transform = std::function<jit::Module(jit::Module)>;
 
-/// Lets LibTorch read an archive straight from memory.
+/// Lets LibTorch read an archive straight from memory, and remembers what went where.
 class MemoryReader final : public caffe2::serialize::ReadAdapterInterface {
  public:
   explicit MemoryReader(std::span<const std::byte> bytes) : bytes_(bytes) {}
+
+  /// Where the archive has what was last read to this address; empty when it did not go there in one piece.
+  [[nodiscard]] std::optional<std::size_t> position_of(const void* buffer, std::size_t size) const {
+    const auto found = reads_.find(buffer);
+    if (found == reads_.end() || found->second.size != size) return std::nullopt;
+    return found->second.position;
+  }
+
   std::size_t size() const override { return bytes_.size(); }
   std::size_t read(std::uint64_t position, void* buffer, std::size_t count, const char* /*what*/) const override {
     if (position >= bytes_.size()) return 0;
     const std::size_t available = std::min<std::size_t>(count, bytes_.size() - position);
     std::memcpy(buffer, bytes_.data() + position, available);
+    if (available >= worth_sharing) reads_[buffer] = {position, available};
     return available;
   }
 
  private:
+  struct Read {
+    std::size_t position;
+    std::size_t size;
+  };
+  static constexpr std::size_t worth_sharing = 1024;
+
   std::span<const std::byte> bytes_;
+  mutable std::map<const void*, Read> reads_;
 };
+
+/// Lets tensors of a module that was just loaded lie in the archive itself instead of in copies.
+void use_in_place(const jit::Module& module, const MemoryReader& reader, std::span<std::byte> archive,
+                  const std::shared_ptr<const void>& owner) {
+  // LibTorch aligns tensors in archives so, and operators may count on it.
+  constexpr std::uintptr_t alignment = 64;
+  const auto move = [&](const at::Tensor& tensor) {
+    if (!tensor.has_storage() || !tensor.device().is_cpu()) return;
+    c10::StorageImpl* storage = tensor.storage().unsafeGetStorageImpl();
+    const void* copy = storage->data();
+    const auto position = reader.position_of(copy, storage->nbytes());
+    // Another record may have been read there since, and the memory freed and used again.
+    if (!position || std::memcmp(archive.data() + *position, copy, storage->nbytes()) != 0) return;
+    std::byte* place = archive.data() + *position;
+    if (reinterpret_cast<std::uintptr_t>(place) % alignment != 0) return;
+    using Owner = std::shared_ptr<const void>;
+    storage->set_data_ptr_noswap(at::DataPtr(
+        place, new Owner(owner), [](void* kept) { delete static_cast<Owner*>(kept); }, at::Device(at::kCPU)));
+  };
+  detail::for_each_tensor(module._ivalue(), move);
+  detail::for_each_node(*module.get_method("forward").graph()->block(), [&](jit::Node* node) {
+    if (node->kind() == c10::prim::Constant)
+      detail::for_each_tensor(jit::toIValue(node->output()).value_or(c10::IValue()), move);
+  });
+}
 
 /// For each argument of `forward` after `self`: may the module write it or what it contains, or keep it?
 std::vector<bool> arguments_taken(const jit::Module& module) {
@@ -138,16 +184,18 @@ std::unique_ptr<SegmentExecutor> make_candidate(const jit::Module& module, const
   return std::make_unique<TorchScriptExecutor>(own, taken, tuple_size(outputs));
 }
 
-/// Operators that cannot be called once more only to be timed.
+/// False for operators that cannot be called once more only to be timed. An assertion can: scripts are full of them.
 bool may_be_repeated(const jit::Block& block) {
   return std::none_of(block.nodes().begin(), block.nodes().end(), [](const jit::Node* node) {
     const auto blocks = node->blocks();
-    return detail::draws_random_numbers(node) || node->hasSideEffects() ||
+    const bool has_effect = node->hasSideEffects() && node->kind() != c10::prim::RaiseException;
+    return detail::draws_random_numbers(node) || has_effect ||
            !std::all_of(blocks.begin(), blocks.end(), [](const jit::Block* inner) { return may_be_repeated(*inner); });
   });
 }
 
-std::unique_ptr<SegmentExecutor> build(const jit::Module& module, std::size_t outputs, Form form) {
+std::unique_ptr<SegmentExecutor> build(const jit::Module& module, std::size_t outputs, Form form,
+                                       std::string_view chosen = {}) {
   // Before optimising, which brings operators that alias analysis does not know.
   const auto taken = arguments_taken(module);
   const auto in_form = [&](const char* name, const Transform& transform) {
@@ -164,8 +212,12 @@ std::unique_ptr<SegmentExecutor> build(const jit::Module& module, std::size_t ou
     }
   }
   if (!may_be_repeated(*module.get_method("forward").graph()->block())) return plain.make();
-  return std::make_unique<detail::TunedExecutor>(plain.make(),
-                                                 std::vector{optimized, in_form("frozen", detail::optimize_frozen)});
+  const std::vector candidates{optimized, in_form("frozen", detail::optimize_frozen)};
+  if (chosen == plain.name) return plain.make();
+  for (const detail::Candidate& candidate : candidates) {
+    if (candidate.name == chosen) return candidate.make();
+  }
+  return std::make_unique<detail::TunedExecutor>(plain.make(), candidates);
 }
 
 }  // namespace
@@ -181,6 +233,24 @@ Result<std::unique_ptr<SegmentExecutor>> make_executor(std::span<const std::byte
   return build(jit::load(std::make_shared<MemoryReader>(archive), at::Device(at::kCPU)), outputs, form);
 } catch (const std::exception& exception) {
   return detail::failure(exception, Errc::ModelCorrupt, "LibTorch cannot load the segment: ");
+}
+
+Result<std::unique_ptr<SegmentExecutor>> detail::make_executor_in_place(std::span<std::byte> archive,
+                                                                        std::shared_ptr<const void> owner,
+                                                                        std::size_t outputs, Form form,
+                                                                        std::string_view chosen) try {
+  const auto reader = std::make_shared<MemoryReader>(archive);
+  const jit::Module module = jit::load(reader, at::Device(at::kCPU));
+  use_in_place(module, *reader, archive, owner);
+  malloc_trim(0);  // The copies are free now, and would stay resident.
+  return build(module, outputs, form, chosen);
+} catch (const std::exception& exception) {
+  return detail::failure(exception, Errc::ModelCorrupt, "LibTorch cannot load the segment: ");
+}
+
+std::string detail::chosen_form(const SegmentExecutor& executor) {
+  const auto* tuned = dynamic_cast<const TunedExecutor*>(&executor);
+  return tuned != nullptr && tuned->is_tuned() ? tuned->chosen() : std::string();
 }
 
 Result<std::unique_ptr<SegmentExecutor>> detail::make_reference_executor(const jit::Module& module) try {

@@ -28,6 +28,7 @@ class TunedExecutor final : public SegmentExecutor {
     return candidates_.empty() ? executor_->run(inputs) : tune(inputs);
   }
 
+  [[nodiscard]] bool is_tuned() const noexcept { return candidates_.empty(); }
   /// The candidate that is used; "plain" when it is none of them.
   [[nodiscard]] const std::string& chosen() const noexcept { return chosen_; }
 

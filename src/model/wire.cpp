@@ -7,6 +7,8 @@
 #include <fmt/format.h>
 
 #include <ATen/ATen.h>
+#include <ATen/core/Dict.h>
+#include <c10/util/order_preserving_flat_hash_map.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -135,8 +137,8 @@ void write_quantized(Writer& out, const at::Tensor& tensor) {
   } else {
     out.put(Tag::QuantizedPerChannel);
     out.put(tensor.q_per_channel_axis());
-    write_strided(out, tensor.q_per_channel_scales());
-    write_strided(out, tensor.q_per_channel_zero_points());
+    write_strided(out, tensor.q_per_channel_scales().contiguous());
+    write_strided(out, tensor.q_per_channel_zero_points().contiguous());
     write_strided(out, tensor.int_repr().contiguous());
   }
 }
@@ -152,14 +154,14 @@ void write_sparse(Writer& out, const at::Tensor& tensor) {
   for (const std::int64_t size : tensor.sizes()) out.put(size);
   if (coordinates) {
     out.put(static_cast<std::uint8_t>(tensor.is_coalesced()));
-    write_strided(out, tensor._indices());
-    write_strided(out, tensor._values());
+    write_strided(out, tensor._indices().contiguous());
+    write_strided(out, tensor._values().contiguous());
     return;
   }
   out.put(static_cast<std::int8_t>(layout));
-  write_strided(out, by_row ? tensor.crow_indices() : tensor.ccol_indices());
-  write_strided(out, by_row ? tensor.col_indices() : tensor.row_indices());
-  write_strided(out, tensor.values());
+  write_strided(out, (by_row ? tensor.crow_indices() : tensor.ccol_indices()).contiguous());
+  write_strided(out, (by_row ? tensor.col_indices() : tensor.row_indices()).contiguous());
+  write_strided(out, tensor.values().contiguous());
 }
 
 void write_tensor(Writer& out, const at::Tensor& tensor) {
@@ -169,7 +171,7 @@ void write_tensor(Writer& out, const at::Tensor& tensor) {
     refuse_tensor(tensor);
   } else if (tensor.is_mkldnn()) {
     out.put(Tag::Mkldnn);
-    write_strided(out, tensor.to_dense());
+    write_strided(out, tensor.to_dense().contiguous());
   } else if (tensor.is_quantized()) {
     write_quantized(out, tensor);
   } else if (tensor.layout() == at::kStrided && !tensor.is_nested()) {
@@ -242,7 +244,8 @@ Result<std::size_t> write_all(Writer out, const Values& values) try {
 /// Reads within the bounds of a message. Each figure is copied out before it is checked: the peer can still write.
 class Reader {
  public:
-  Reader(std::span<std::byte> message, std::shared_ptr<void> lease) : message_(message), lease_(std::move(lease)) {}
+  Reader(std::span<const std::byte> message, std::shared_ptr<void> lease)
+      : message_(message), lease_(std::move(lease)) {}
 
   template <class T>
   T get() {
@@ -284,21 +287,25 @@ class Reader {
     const std::size_t bytes = storage_bytes(shape, strides, c10::elementSize(dtype));
     const std::size_t padding = (tensor_alignment - used_ % tensor_alignment) % tensor_alignment;
     (void)take(padding);
-    std::byte* data = take(bytes);
+    const std::byte* data = take(bytes);
     const auto options = at::TensorOptions().dtype(dtype);
     if (lease_) {
+      // LibTorch knows no constant tensors; that nobody writes these is the contract of `decode_in_place`.
       return at::from_blob(
-          data, shape, strides, [lease = lease_](void*) {}, options);
+          const_cast<std::byte*>(data), shape, strides, [lease = lease_](void*) {}, options);
     }
     at::Tensor copy = at::empty_strided(shape, strides, options);
     if (bytes != 0) std::memcpy(copy.data_ptr(), data, bytes);
     return copy;
   }
 
-  /// A tensor that is made of others; `get<Tag>` has told that there is one.
+  /// A part of a tensor that is made of others. Making one copies its parts: they may not show more than the message
+  /// holds, or a few bytes would take all memory.
   at::Tensor nested_strided() {
     if (get<Tag>() != Tag::Tensor) fail("a part of a tensor that is no tensor");
-    return strided();
+    at::Tensor part = strided();
+    if (!part.is_contiguous()) fail("a part of a tensor that is not packed");
+    return part;
   }
 
   at::Tensor quantized_per_tensor() {
@@ -360,9 +367,9 @@ class Reader {
     return order;
   }
 
-  std::byte* take(std::uint64_t count) {
+  const std::byte* take(std::uint64_t count) {
     if (count > message_.size() - used_) fail("less than it announces");
-    std::byte* at = message_.data() + used_;
+    const std::byte* at = message_.data() + used_;
     used_ += count;
     return at;
   }
@@ -394,9 +401,26 @@ class Reader {
     return bytes;
   }
 
-  std::span<std::byte> message_;
+  std::span<const std::byte> message_;
   std::shared_ptr<void> lease_;
   std::size_t used_ = 0;
+};
+
+/// LibTorch's dictionaries double their table until colliding keys are apart: a few dozen chosen keys would take all
+/// memory. This table grows as the dictionary's will.
+class KeyGuard {
+ public:
+  void admit(const c10::IValue& key) {
+    keys_.emplace(key, true);  // A key that LibTorch cannot hash throws.
+    constexpr std::size_t most_buckets_per_key = 16;
+    if (keys_.bucket_count() > most_buckets_per_key * (keys_.size() + most_buckets_per_key)) {
+      Reader::fail("a dictionary whose keys collide");
+    }
+  }
+
+ private:
+  ska_ordered::order_preserving_flat_hash_map<c10::IValue, bool, c10::detail::DictKeyHash, c10::detail::DictKeyEqualTo>
+      keys_;
 };
 
 c10::IValue read_value(Reader& in, int depth) {
@@ -431,8 +455,10 @@ c10::IValue read_value(Reader& in, int depth) {
     }
     case Tag::Dict: {
       c10::impl::GenericDict dict(c10::AnyType::get(), c10::AnyType::get());
+      KeyGuard guard;
       for (std::uint64_t left = in.count(); left > 0; --left) {
-        c10::IValue key = read_value(in, depth + 1);  // A key that LibTorch cannot hash throws.
+        c10::IValue key = read_value(in, depth + 1);
+        guard.admit(key);
         dict.insert_or_assign(std::move(key), read_value(in, depth + 1));
       }
       return dict;
@@ -463,13 +489,12 @@ Result<std::size_t> encoded_size(const Values& values) {
   return write_all(Writer::measuring(), values);
 }
 
-Result<Values> decode_in_place(std::span<std::byte> message, std::shared_ptr<void> lease) {
+Result<Values> decode_in_place(std::span<const std::byte> message, std::shared_ptr<void> lease) {
   return read_all(Reader(message, std::move(lease)));
 }
 
 Result<Values> decode_copy(std::span<const std::byte> message) {
-  // Without a lease nothing keeps a pointer into the message, and nothing writes it.
-  return read_all(Reader({const_cast<std::byte*>(message.data()), message.size()}, nullptr));
+  return read_all(Reader(message, nullptr));  // Without a lease nothing keeps a pointer into the message.
 }
 
 }  // namespace amp4ec::detail

@@ -21,9 +21,10 @@ Result<std::size_t> encode(const Values& values, std::span<std::byte> slot);
 /// Bytes that `encode` needs for these values. @error ValueNotTransferable.
 Result<std::size_t> encoded_size(const Values& values);
 
-/// Reads values whose tensors lie in `message`; each tensor's storage keeps `lease` alive.
-/// Everything read is checked against the message's bounds first. @error ProtocolViolation.
-Result<Values> decode_in_place(std::span<std::byte> message, std::shared_ptr<void> lease);
+/// Reads values whose tensors lie in `message`; each tensor's storage keeps `lease` alive. Nobody may write to them:
+/// the message may lie in memory that cannot be written. Everything read is checked against the message's bounds first.
+/// @error ProtocolViolation.
+Result<Values> decode_in_place(std::span<const std::byte> message, std::shared_ptr<void> lease);
 
 /// Reads values that own their tensors. @error ProtocolViolation.
 Result<Values> decode_copy(std::span<const std::byte> message);

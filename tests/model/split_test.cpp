@@ -9,7 +9,13 @@
 
 #include <torch/csrc/jit/api/module.h>
 
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <csignal>
+#include <filesystem>
 #include <set>
 
 using namespace amp4ec;
@@ -303,4 +309,25 @@ TEST_CASE("what is not a model is refused with one clear error") {
   CHECK(model.check_inputs({Value(c10::IValue(3))}).error().code == Errc::InputMismatch);
   CHECK(model.segment(1, 0).error().code == Errc::PlanInvalid);
   CHECK(model.segment(0, 99).error().code == Errc::PlanInvalid);
+}
+
+TEST_CASE("a segment that may not be written: an error, no signal, and nothing is left") {
+  const Model model = Model::from_module(module_from("def forward(self, x):\n    return torch.relu(x) + 1\n")).value();
+  const Segment segment = model.segment(0, 0).value();
+  const std::string file = "/tmp/amp4ec-segment-test-" + std::to_string(getpid()) + ".pt";
+  const pid_t child = fork();
+  if (child == 0) {
+    rlimit limit{};
+    getrlimit(RLIMIT_FSIZE, &limit);
+    limit.rlim_cur = 100;
+    signal(SIGXFSZ, SIG_DFL);
+    if (setrlimit(RLIMIT_FSIZE, &limit) != 0) _exit(1);
+    const auto saved = segment.save(file);
+    _exit(saved.has_error() && saved.error().code == Errc::SystemCall ? 0 : 2);
+  }
+  int status = -1;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
+  CHECK_FALSE(std::filesystem::exists(file));
+  CHECK_FALSE(std::filesystem::exists(file + ".part"));
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/tuned_executor.hpp"
 
+#include "model/in_place_executor.hpp"
 #include "model/optimize.hpp"
 #include "model/split_check.hpp"
 #include "model/support.hpp"
@@ -8,8 +9,14 @@
 
 #include <amp4ec/model/compare.hpp>
 
+#include <array>
 #include <chrono>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <span>
 #include <stdexcept>
+#include <string_view>
 #include <thread>
 
 using namespace amp4ec;
@@ -115,4 +122,57 @@ TEST_CASE("operators over padded channels are right for every image of a batch")
       CHECK(compare(answer, run_whole(model, input)).relative_error <= 1e-5);
     }
   }
+}
+
+TEST_CASE("an executor in place uses the weights where they lie, in every form that it is told") {
+  const Model model = Model::from_module(module_from(R"(
+    def forward(self, x):
+        w = torch.arange(4096).reshape([64, 64]).float() * 0.001 + 1.0
+        return torch.relu(torch.mm(x, w)) + 1.0
+  )"))
+                          .value();
+  const Segment whole = model.segment(0, model.layer_count() - 1).value();
+  const std::string archive = whole.archive().value();
+  const auto inputs = random_inputs({2, 64}, 8);
+  for (const std::string chosen : {"", "plain", "frozen", "optimized for inference", "unheard of"}) {
+    for (const Form form : {Form::Plain, Form::Optimized}) {
+      // As mmap would align it.
+      const std::shared_ptr<std::byte> place(new (std::align_val_t{4096}) std::byte[archive.size()],
+                                             [](std::byte* p) { ::operator delete[](p, std::align_val_t{4096}); });
+      std::memcpy(place.get(), archive.data(), archive.size());
+      const std::span bytes(place.get(), archive.size());
+      const auto executor =
+          amp4ec::detail::make_executor_in_place(bytes, place, whole.output_count(), form, chosen).value();
+      for (const Values& input : inputs) {
+        CHECK(compare(executor->run(input).value().front(), run_whole(model, input)).relative_error <= 1e-5);
+      }
+      const bool searched = form == Form::Optimized && (chosen.empty() || chosen == "unheard of");
+      CHECK(amp4ec::detail::chosen_form(*executor).empty() != searched);
+      if (form != Form::Plain) continue;
+      CHECK(place.use_count() > 1);
+      // 1.001, the second weight, as it lies in the archive.
+      const float second = 0.001F + 1.0F;
+      std::array<char, sizeof second> pattern{};
+      std::memcpy(pattern.data(), &second, sizeof second);
+      const auto at = archive.find(std::string_view(pattern.data(), pattern.size()));
+      REQUIRE(at != std::string::npos);
+      std::memset(bytes.data() + at, 0, sizeof second);
+      CHECK(compare(executor->run(inputs.front()).value().front(), run_whole(model, inputs.front())).relative_error >
+            1e-4);
+    }
+  }
+}
+
+TEST_CASE("a segment with an assertion is tuned") {
+  const Model model = Model::from_module(module_from(R"(
+    def forward(self, x):
+        assert x.dim() == 2
+        return torch.relu(x) + 1.0
+  )"))
+                          .value();
+  const auto executor = make_executor(model.segment(0, model.layer_count() - 1).value(), Form::Optimized).value();
+  const Values input = random_inputs({3, 4}, 1).front();
+  CHECK(compare(executor->run(input).value().front(), run_whole(model, input)).relative_error <= 1e-5);
+  CHECK_FALSE(amp4ec::detail::chosen_form(*executor).empty());
+  CHECK(executor->run({Value(at::ones({3}))}).error().code == Errc::ExecutionFailed);
 }

@@ -245,6 +245,39 @@ TEST_CASE("nesting has a limit on both sides") {
   CHECK(decode_copy(hostile).error().code == Errc::ProtocolViolation);
 }
 
+TEST_CASE("a few bytes do not take all memory") {
+  SECTION("by keys that collide in LibTorch's tables, which double until they do not") {
+    c10::impl::GenericDict dict(c10::IntType::get(), c10::IntType::get());
+    constexpr std::uint64_t keys = 40;
+    for (std::uint64_t i = 0; i < keys; ++i) dict.insert(static_cast<std::int64_t>(i), 0);
+    const Values values{Value(c10::IValue(dict))};
+    Slot slot(encoded_size(values).value());
+    REQUIRE(encode(values, slot.bytes()).has_value());
+    CHECK(decode_copy(slot.bytes()).has_value());
+    constexpr std::size_t first_key = 8 + 1 + 8 + 1;  // Behind two counts and two tags.
+    constexpr std::size_t entry = 2 * (1 + 8);
+    constexpr std::uint64_t inverse = 17428512612931826493U;  // Of the factor by which the table spreads hashes.
+    for (std::uint64_t i = 0; i < keys; ++i) {
+      const std::uint64_t key = i * inverse;
+      std::memcpy(slot.bytes().data() + first_key + i * entry, &key, sizeof key);
+    }
+    CHECK(decode_copy(slot.bytes()).error().message.find("collide") != std::string::npos);
+  }
+  SECTION("by a part of a tensor that shows more than it holds") {
+    const Values values{at::quantize_per_tensor(at::ones({1}), 0.1, 3, at::kQUInt8)};
+    Slot slot(encoded_size(values).value());
+    REQUIRE(encode(values, slot.bytes()).has_value());
+    CHECK(decode_copy(slot.bytes()).has_value());
+    // Behind count, tag, scale, zero point, order of one dimension and the inner tensor's tag and type: its rank.
+    constexpr std::size_t rank = 8 + 1 + 8 + 8 + 8 + 8 + 1 + 1;
+    const std::int64_t size = std::int64_t{1} << 39;
+    const std::int64_t stride = 0;
+    std::memcpy(slot.bytes().data() + rank + 8, &size, sizeof size);
+    std::memcpy(slot.bytes().data() + rank + 16, &stride, sizeof stride);
+    CHECK(decode_copy(slot.bytes()).error().message.find("not packed") != std::string::npos);
+  }
+}
+
 TEST_CASE("indices of a sparse tensor that point outside it are refused") {
   const at::Tensor outside = at::tensor({0, 7, 1, 1}, at::kLong).reshape({2, 2});
   const Values coordinates{at::_sparse_coo_tensor_unsafe(outside, at::ones({2}), {2, 3})};
@@ -269,6 +302,10 @@ TEST_CASE("a damaged message gives values or an error, never an access outside i
     const std::size_t size = round % 3 == 0 ? random() % original.bytes().size() : original.bytes().size();
     Slot damaged(size);  // Exactly as long as announced: the address sanitizer sees any step outside.
     if (size != 0) std::memcpy(damaged.bytes().data(), original.bytes().data(), size);
+    if (size > 8 && round % 5 == 0) {  // A whole figure: lengths and sizes that lie.
+      const std::uint64_t word = std::uint64_t{1} << random() % 64;
+      std::memcpy(damaged.bytes().data() + random() % std::min<std::size_t>(size - 8, 8192), &word, sizeof word);
+    }
     for (int flips = 0; size != 0 && flips < 1 + round % 4; ++flips) {
       damaged.bytes()[random() % std::min<std::size_t>(size, 8192)] ^= static_cast<std::byte>(1U << random() % 8);
     }

@@ -47,11 +47,15 @@ enum class Errc : std::uint16_t {
   WorkerUnresponsive = 502,  ///< The worker did not answer within its time limit.
   ProtocolViolation = 503,   ///< A peer sent what its protocol does not allow.
   SessionClosed = 504,       ///< The session is closing or closed.
+  StateLost = 505,           ///< The worker that kept the model's state ended; the state begins anew.
 
   // 600: requests
-  Overloaded = 600,       ///< The limit of requests in flight is reached; try later or raise the limit.
-  MessageTooLarge = 601,  ///< The values do not fit the shared-memory slot that the session set up.
-  NoRoute = 602,          ///< No live worker can take the request.
+  Overloaded = 600,          ///< The limit of requests in flight is reached; try later or raise the limit.
+  MessageTooLarge = 601,     ///< The values do not fit the shared-memory slot that the session set up.
+  NoRoute = 602,             ///< No live worker can take the request.
+  RequestKillsWorker = 603,  ///< Two workers ended while they executed this request: it is not sent to a third.
+  DeadlineExceeded = 604,    ///< The request's own deadline passed before its answer.
+  Cancelled = 605,           ///< The caller cancelled the request.
 };
 
 /// The enumerator's name, e.g. "PlanInfeasible"; for logs, JSON and tests.
@@ -82,9 +86,13 @@ constexpr std::string_view to_string(Errc code) noexcept {
     case Errc::WorkerUnresponsive: return "WorkerUnresponsive";
     case Errc::ProtocolViolation: return "ProtocolViolation";
     case Errc::SessionClosed: return "SessionClosed";
+    case Errc::StateLost: return "StateLost";
     case Errc::Overloaded: return "Overloaded";
     case Errc::MessageTooLarge: return "MessageTooLarge";
     case Errc::NoRoute: return "NoRoute";
+    case Errc::RequestKillsWorker: return "RequestKillsWorker";
+    case Errc::DeadlineExceeded: return "DeadlineExceeded";
+    case Errc::Cancelled: return "Cancelled";
   }
   return "Unknown";
 }

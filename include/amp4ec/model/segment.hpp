@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <utility>
 
 namespace torch::jit {
 struct Module;
@@ -22,8 +23,12 @@ namespace amp4ec {
 class Segment {
  public:
   Segment(std::shared_ptr<const torch::jit::Module> module, std::size_t first_layer, std::size_t last_layer,
-          std::size_t output_count)
-      : module_(std::move(module)), first_layer_(first_layer), last_layer_(last_layer), output_count_(output_count) {}
+          std::size_t output_count, std::string hash)
+      : module_(std::move(module)),
+        first_layer_(first_layer),
+        last_layer_(last_layer),
+        output_count_(output_count),
+        hash_(std::move(hash)) {}
 
   [[nodiscard]] std::size_t first_layer() const noexcept { return first_layer_; }
   [[nodiscard]] std::size_t last_layer() const noexcept { return last_layer_; }
@@ -31,6 +36,8 @@ class Segment {
   [[nodiscard]] std::size_t input_count() const;
   /// How many values `forward` returns; more than one means that it returns them as a tuple.
   [[nodiscard]] std::size_t output_count() const noexcept { return output_count_; }
+  /// Content hash: segments of the same layers of models with the same hash have the same.
+  [[nodiscard]] const std::string& hash() const noexcept { return hash_; }
   [[nodiscard]] const torch::jit::Module& module() const noexcept { return *module_; }
 
   /// The module as the bytes of a TorchScript archive. Blocking. @error ExecutionFailed when LibTorch cannot write it.
@@ -43,6 +50,7 @@ class Segment {
   std::size_t first_layer_;
   std::size_t last_layer_;
   std::size_t output_count_;
+  std::string hash_;
 };
 
 }  // namespace amp4ec

@@ -14,14 +14,24 @@ namespace amp4ec::detail {
 // What host and worker say to each other on the control channel: one JSON object a message, each answered by one.
 // Host and worker are of one build; the first answer carries the protocol version and a mismatch is refused.
 //
+// To a fork server:
 // op        fields                              descriptors                     answer
-// load      outputs, form, memory_bytes         archive, counters, doorbell     version, base_bytes, load_us
+// fork      -                                   the worker's channel, status    pid, and its pidfd
+//
+// To a worker, which waits for a first message of any kind before it does anything:
+// op        fields                              descriptors                     answer
+// load      outputs, form, chosen, memory_bytes archive, counters, doorbell     version, base_bytes, load_us
+// chosen    -                                   -                               chosen
 // operators library                             -                               -
 // probe     file, memory_bytes, timeout_ms      model[, example]                -
-// connect   direction "in"|"out", peer          edge, the peer's doorbell       -
+// inputs    slot_bytes                          arena                           -
+// connect   direction "in"|"out", peer          edge, its socket for files,     -
+//                                               the peer's doorbell
 // measure   warm, runs, seconds                 inputs[, room for the outputs]  runs, seconds, median_us, p99_us,
 // spread
 //
+// status: the writing end of a pipe, which gets what wait says when the worker has ended.
+// chosen: the form that a worker has found to be the fastest for this archive; empty where that is not known.
 // memory_bytes of `load` is a limit for the worker to set itself, 0 where its group holds it.
 // An answer to a failed request is {"error": code, "message": text}. The end of the channel ends the worker.
 

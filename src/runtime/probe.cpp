@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <optional>
 #include <system_error>
 #include <vector>
 
@@ -22,10 +23,12 @@ class Probe::Process {
   static Result<std::unique_ptr<Process>> start(ProbeOptions options) {
     auto executable = detail::find_worker(options.worker_executable);
     if (!executable) return executable.error();
-    auto worker = detail::WorkerProcess::start(*executable, 1, nullptr);
+    std::unique_ptr<Process> process(new Process(*executable, std::move(options)));
+    auto worker = detail::WorkerProcess::start(process->server_, nullptr);
     if (!worker) return worker.error();
     if (auto known = detail::teach_operators(*worker); !known) return known.error();
-    return std::unique_ptr<Process>(new Process(std::move(*worker), std::move(options)));
+    process->worker_.emplace(std::move(*worker));
+    return process;
   }
 
   Result<void> check(const fs::path& file, const Values* example) {
@@ -49,20 +52,20 @@ class Probe::Process {
     }
     const Bytes memory = options_.memory.count != 0 ? options_.memory : 512_MiB + Bytes{6 * size};
     constexpr std::chrono::seconds grace{10};  // The process itself keeps the time.
-    auto done = worker_.call({{"op", "probe"},
-                              {"file", file.string()},
-                              {"memory_bytes", memory.count},
-                              {"timeout_ms", options_.timeout.count()}},
-                             fds, options_.timeout + grace);
+    auto done = worker_->call({{"op", "probe"},
+                               {"file", file.string()},
+                               {"memory_bytes", memory.count},
+                               {"timeout_ms", options_.timeout.count()}},
+                              fds, options_.timeout + grace);
     if (!done) return done.error();
     return {};
   }
 
  private:
-  Process(detail::WorkerProcess worker, ProbeOptions options)
-      : worker_(std::move(worker)), options_(std::move(options)) {}
+  Process(const fs::path& executable, ProbeOptions options) : server_(executable, 1), options_(std::move(options)) {}
 
-  detail::WorkerProcess worker_;
+  detail::ForkServer server_;
+  std::optional<detail::WorkerProcess> worker_;
   ProbeOptions options_;
 };
 

@@ -2,6 +2,7 @@
 #include "runtime/runtime_state.hpp"
 
 #include "runtime/ungrouped_limits.hpp"
+#include "runtime/worker_thread.hpp"
 
 #include <amp4ec/cgroup/backend.hpp>
 #include <amp4ec/cgroup/host_group.hpp>
@@ -10,7 +11,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <utility>
 
 namespace amp4ec::detail {
 
@@ -28,10 +31,27 @@ std::string_view name_of(cgroup::Hierarchy::Kind kind) {
   return "none";
 }
 
-/// Threads beyond the quota only get throttled.
-unsigned threads_for(Cpus quota) {
-  return static_cast<unsigned>(std::max(1.0, std::floor(quota.count)));
+/// A limit of RuntimeOptions::group_limits.
+struct ExtraLimit {
+  std::string_view name;
+  cgroup::Controller controller;
+  bool (*is_given)(const cgroup::Limits&);
+  void (*copy)(const cgroup::Limits& from, cgroup::Limits& to);
+};
+
+template <auto Member>
+constexpr ExtraLimit extra(std::string_view name, cgroup::Controller controller) {
+  return {name, controller, [](const cgroup::Limits& limits) { return limits.*Member != cgroup::Limits{}.*Member; },
+          [](const cgroup::Limits& from, cgroup::Limits& to) { to.*Member = from.*Member; }};
 }
+
+constexpr std::array kinds_of_extra_limits{
+    extra<&cgroup::Limits::cpu_burst>("cpu_burst", cgroup::Controller::Cpu),
+    extra<&cgroup::Limits::cpu_weight>("cpu_weight", cgroup::Controller::Cpu),
+    extra<&cgroup::Limits::cpuset>("cpuset", cgroup::Controller::Cpuset),
+    extra<&cgroup::Limits::memory_high>("memory_high", cgroup::Controller::Memory),
+    extra<&cgroup::Limits::swap>("swap", cgroup::Controller::Memory),
+    extra<&cgroup::Limits::pids>("pids", cgroup::Controller::Pids)};
 
 /// Beside a runtime's nodes lie the groups of the host's later runtimes.
 Result<void> check_names(const std::vector<NodeSpec>& nodes, const RuntimeOptions& options) {
@@ -63,6 +83,18 @@ void serve(const std::shared_ptr<boost::asio::io_context>& io) {
 
 }  // namespace
 
+Result<cgroup::Usage> Node::usage() const {
+  auto usage = group ? group->read() : Result<cgroup::Usage>(cgroup::Usage{});
+  const std::lock_guard lock(threads_mutex);
+  if (!usage || !thread_group) return usage;
+  const auto of_threads = thread_group->read();
+  if (!of_threads) return of_threads;
+  usage->cpu_time += of_threads->cpu_time;
+  usage->throttled_time += of_threads->throttled_time;
+  usage->nr_throttled += of_threads->nr_throttled;
+  return usage;
+}
+
 RuntimeState::RuntimeState(std::vector<NodeSpec> given, RuntimeOptions options)
     : options_(std::move(options)), work_(io->get_executor()) {
   for (NodeSpec& spec : given) nodes.push_back(std::make_unique<Node>(std::move(spec)));
@@ -76,7 +108,11 @@ Result<std::shared_ptr<RuntimeState>> RuntimeState::create(std::vector<NodeSpec>
 
   std::shared_ptr<RuntimeState> state(new RuntimeState(std::move(nodes), std::move(options)));
   state->worker_executable_ = std::move(*worker);
+  const auto extra_limits = std::exchange(state->options_.group_limits, {});  // Those that hold come back.
   if (auto made = state->make_groups(); !made) return made.error();
+  for (const auto& [name, limits] : extra_limits) {
+    if (auto held = state->hold_extra_limits(*state->find_node(name), limits); !held) return held.error();
+  }
   state->hold_without_groups();
 
   state->monitor.emplace(state->io->get_executor());
@@ -87,7 +123,7 @@ Result<std::shared_ptr<RuntimeState>> RuntimeState::create(std::vector<NodeSpec>
     source.read_workers = [raw = node.get()] { return raw->workers.read(); };
     source.read_service_times = [raw = node.get()] { return raw->workers.service_times(); };
     if (node->group) {
-      source.read_usage = [raw = node.get()] { return raw->group->read(); };
+      source.read_usage = [raw = node.get()] { return raw->usage(); };
       source.read_details = [raw = node.get()] { return raw->group->read_details(); };
     }
     if (network) source.read_network = *network;
@@ -107,17 +143,20 @@ RuntimeState::~RuntimeState() {
   if (thread_.joinable()) thread_.get_id() == std::this_thread::get_id() ? thread_.detach() : thread_.join();
 }
 
+Result<void> RuntimeState::degrade(const Error& error, std::string_view what) {
+  if (options_.require_limits) return error;
+  capabilities.missing.push_back(fmt::format("{} not enforced: {}", what, error.message));
+  return {};
+}
+
+/// The nodes' groups with CPU quota and memory; the other limits come after.
 Result<void> RuntimeState::make_groups() {
-  const auto degrade = [&](const Error& error, std::string_view what) -> Result<void> {
-    if (options_.require_limits) return error;
-    capabilities.missing.push_back(fmt::format("{} not enforced: {}", what, error.message));
-    return {};
-  };
   capabilities.cgroups = "none";
   auto hierarchy = cgroup::Hierarchy::detect();
   if (!hierarchy) return degrade(hierarchy.error(), "CPU and memory limits are");
   hierarchy_ = std::move(*hierarchy);
   capabilities.cgroups = name_of(hierarchy_.kind());
+  capabilities.thread_groups = cgroup::ThreadGroup::check(hierarchy_).has_value();
   backend_ = cgroup::default_backend(hierarchy_);
   auto host = cgroup::host_group_name();
   if (!host) return degrade(host.error(), "CPU and memory limits are");
@@ -150,6 +189,32 @@ Result<void> RuntimeState::make_groups() {
       return degrade(group.error(), "CPU and memory limits are");
     }
     node->group.emplace(std::move(*group));
+  }
+  const auto all_have = [&](cgroup::Controller controller) {
+    return std::all_of(nodes.begin(), nodes.end(), [&](const auto& node) { return node->group->has(controller); });
+  };
+  capabilities.cpusets = all_have(cgroup::Controller::Cpuset);
+  capabilities.pid_limits = all_have(cgroup::Controller::Pids);
+  capabilities.freezing = all_have(cgroup::Controller::Freezer);
+  return {};
+}
+
+/// One by one, so that a limit that the kernel does not hold takes no other with it.
+Result<void> RuntimeState::hold_extra_limits(Node& node, const cgroup::Limits& wanted) {
+  cgroup::Limits& in_force = options_.group_limits[node.name];
+  for (const ExtraLimit& limit : kinds_of_extra_limits) {
+    if (!limit.is_given(wanted)) continue;
+    Result<void> held = Error{Errc::CgroupUnavailable, "the node has no group of its own"};
+    if (node.group) held = hierarchy_.check(limit.controller);
+    if (held) {
+      limit.copy(wanted, in_force);
+      held = node.group->set_limits(limits_of(node.spec()));
+    }
+    if (held) continue;
+    if (held.error().code == Errc::InvalidArgument) return held;
+    limit.copy({}, in_force);
+    if (auto go_on = degrade(held.error(), fmt::format("{} of node '{}' is", limit.name, node.name)); !go_on)
+      return go_on;
   }
   return {};
 }
@@ -187,6 +252,17 @@ cgroup::Limits RuntimeState::limits_of(const NodeSpec& spec) const {
   return limits;
 }
 
+/// Of these the kernel holds threads to those of the CPU only.
+cgroup::Limits RuntimeState::thread_limits_of(const NodeSpec& spec) const {
+  const cgroup::Limits node = limits_of(spec);
+  cgroup::Limits limits;
+  limits.cpus = spec.cpus;
+  limits.cpu_period = node.cpu_period;
+  limits.cpu_burst = node.cpu_burst;
+  limits.cpu_weight = node.cpu_weight;
+  return limits;
+}
+
 Result<void> RuntimeState::set_limits(const std::string& name, Cpus cpus, Bytes memory) {
   Node* node = find_node(name);
   if (node == nullptr) return Error{Errc::InvalidArgument, fmt::format("the runtime has no node '{}'", name)};
@@ -198,6 +274,12 @@ Result<void> RuntimeState::set_limits(const std::string& name, Cpus cpus, Bytes 
       if (auto set = node->group->set_limits(limits_of(spec)); !set) {
         (void)node->group->set_limits(limits_of(node->spec()));  // Of two, one may have been changed.
         return set;
+      }
+    }
+    {
+      const std::lock_guard threads_lock(node->threads_mutex);
+      if (node->thread_group) {
+        if (auto set = node->thread_group->set_limits(thread_limits_of(spec)); !set) return set;
       }
     }
     node->set_spec(spec);
@@ -213,7 +295,22 @@ Node* RuntimeState::find_node(const std::string& name) noexcept {
   return found == nodes.end() ? nullptr : found->get();
 }
 
-Result<WorkerProcess> RuntimeState::start_worker(Node* node, std::optional<cgroup::Group>& group) {
+unsigned RuntimeState::threads_on(const Node* node) {
+  // Threads beyond the quota only get throttled.
+  return node == nullptr ? 1 : static_cast<unsigned>(std::max(1.0, std::floor(node->spec().cpus.count)));
+}
+
+ForkServer& RuntimeState::fork_server(unsigned threads) {
+  const std::lock_guard lock(fork_servers_mutex_);
+  return fork_servers_.try_emplace(threads, worker_executable_, threads).first->second;
+}
+
+Result<std::unique_ptr<Worker>> RuntimeState::start_worker(WorkerKind kind, Node* node,
+                                                           std::optional<cgroup::Group>& group) {
+  return kind == WorkerKind::thread ? start_thread(node) : start_process(node, group);
+}
+
+Result<std::unique_ptr<Worker>> RuntimeState::start_process(Node* node, std::optional<cgroup::Group>& group) {
   const bool held = node != nullptr && node->group;
   if (held) {
     auto made = cgroup::Group::create(hierarchy_, fmt::format("{}/worker-{}", node->group->path(), next_worker_++), {},
@@ -221,16 +318,42 @@ Result<WorkerProcess> RuntimeState::start_worker(Node* node, std::optional<cgrou
     if (!made) return made.error();
     group.emplace(std::move(*made));
   }
-  auto worker = WorkerProcess::start(worker_executable_, node == nullptr ? 1 : threads_for(node->spec().cpus),
-                                     [&](pid_t pid) -> Result<void> {
-                                       if (node != nullptr && !node->pinned_cpus.empty()) {
-                                         if (auto pinned = pin(pid, node->pinned_cpus); !pinned) return pinned;
-                                       }
-                                       return held ? group->attach(pid) : Result<void>();
-                                     });
-  if (!worker) return worker;
+  auto worker = WorkerProcess::start(fork_server(threads_on(node)), [&](pid_t pid) -> Result<void> {
+    if (node != nullptr && !node->pinned_cpus.empty()) {
+      if (auto pinned = pin(pid, node->pinned_cpus); !pinned) return pinned;
+    }
+    return held ? group->attach(pid) : Result<void>();
+  });
+  if (!worker) return worker.error();
   if (auto known = teach_operators(*worker); !known) return known.error();
-  return worker;
+  return std::make_unique<WorkerProcess>(std::move(*worker));
+}
+
+Result<std::unique_ptr<Worker>> RuntimeState::start_thread(Node* node) {
+  auto worker = WorkerThread::start(threads_on(node), [&](pid_t thread) -> Result<void> {
+    if (node == nullptr) return {};
+    if (capabilities.thread_groups) return hold_thread(*node, thread);
+    if (!node->pinned_cpus.empty()) return pin(thread, node->pinned_cpus);
+    if (!options_.require_limits) return {};
+    return Error{Errc::CgroupUnavailable, "this kernel cannot limit the CPUs of threads; use worker processes"};
+  });
+  if (!worker) return worker.error();
+  return std::move(*worker);
+}
+
+Result<void> RuntimeState::hold_thread(Node& node, pid_t thread) {
+  const std::lock_guard lock(node.threads_mutex);
+  if (!node.thread_group) {
+    auto name = cgroup::thread_group_name();
+    if (!name) return name.error();
+    const auto below = host_group_.find('/');  // Of a later runtime.
+    if (below != std::string::npos) *name += host_group_.substr(below);
+    auto group =
+        cgroup::ThreadGroup::create(hierarchy_, *name + "/" + node.name, thread_limits_of(node.spec()), backend_);
+    if (!group) return group.error();
+    node.thread_group.emplace(std::move(*group));
+  }
+  return node.thread_group->attach(thread);
 }
 
 }  // namespace amp4ec::detail

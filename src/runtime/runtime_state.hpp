@@ -1,22 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "runtime/fork_server.hpp"
+#include "runtime/segment_store.hpp"
 #include "runtime/worker_process.hpp"
 
 #include <amp4ec/cgroup/group.hpp>
 #include <amp4ec/cgroup/hierarchy.hpp>
+#include <amp4ec/cgroup/thread_group.hpp>
 #include <amp4ec/monitor/monitor.hpp>
 #include <amp4ec/monitor/node_workers.hpp>
 #include <amp4ec/runtime/runtime.hpp>
 
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/thread_pool.hpp>
 
 #include <atomic>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -40,9 +46,15 @@ class Node {
 
   std::optional<cgroup::Group> group;  ///< Carries the limits; empty where the kernel does not let us hold the node.
 
+  mutable std::mutex threads_mutex;                 ///< Guards the next.
+  std::optional<cgroup::ThreadGroup> thread_group;  ///< Carries the quota of worker threads; from the first one on.
+
   std::vector<unsigned> pinned_cpus;  ///< What holds its workers where no group does. Empty: not pinned.
 
   NodeWorkers workers;  ///< What the Monitor reads of those that run here.
+
+  /// Of its processes and its threads. Zeros where no group counts them. @error CgroupFailed.
+  [[nodiscard]] Result<cgroup::Usage> usage() const;
 
  private:
   mutable std::mutex mutex_;
@@ -50,8 +62,11 @@ class Node {
 };
 
 /// What a Runtime owns and its sessions share.
-class RuntimeState {
+class RuntimeState : public std::enable_shared_from_this<RuntimeState> {
  public:
+  /// For a worker on a node; null: without limits.
+  static unsigned threads_on(const Node* node);
+
   static Result<std::shared_ptr<RuntimeState>> create(std::vector<NodeSpec> nodes, RuntimeOptions options);
   ~RuntimeState();
   RuntimeState(const RuntimeState&) = delete;
@@ -60,29 +75,47 @@ class RuntimeState {
   /// Null for a name that no node has.
   [[nodiscard]] Node* find_node(const std::string& name) noexcept;
 
-  /// A worker process on a node, or without limits when `node` is null, with the threads its quota allows. The group,
-  /// if any, goes into `group`: its owner must outlive the worker.
-  Result<WorkerProcess> start_worker(Node* node, std::optional<cgroup::Group>& group);
+  /// A worker on a node, or without limits when `node` is null, with the threads its quota allows. The group of a
+  /// process, if any, goes into `group`: its owner must outlive the worker.
+  Result<std::unique_ptr<Worker>> start_worker(WorkerKind kind, Node* node, std::optional<cgroup::Group>& group);
+
+  /// Where workers with so many threads come from. It lives as long as the runtime.
+  [[nodiscard]] ForkServer& fork_server(unsigned threads);
 
   /// The nodes with the limits in force.
   [[nodiscard]] std::vector<NodeSpec> specs() const;
   /// See Runtime::set_limits.
   Result<void> set_limits(const std::string& node, Cpus cpus, Bytes memory);
 
+  [[nodiscard]] SegmentStore& segments() noexcept { return segments_; }
+
   Capabilities capabilities;
   /// Shared with the thread that runs it: the last session may go, and the runtime with it, in one of its handlers.
   const std::shared_ptr<boost::asio::io_context> io = std::make_shared<boost::asio::io_context>();
+  /// For what takes long and must not hold up the thread above. What runs here holds no session and no runtime alive.
+  boost::asio::thread_pool helpers{2};
   std::vector<std::unique_ptr<Node>> nodes;
   std::optional<Monitor> monitor;
 
  private:
   RuntimeState(std::vector<NodeSpec> nodes, RuntimeOptions options);
+  Result<std::unique_ptr<Worker>> start_process(Node* node, std::optional<cgroup::Group>& group);
+  Result<std::unique_ptr<Worker>> start_thread(Node* node);
+  /// The quota of the node binds the thread from now on.
+  Result<void> hold_thread(Node& node, pid_t thread);
   Result<void> make_groups();
+  Result<void> hold_extra_limits(Node& node, const cgroup::Limits& wanted);
+  /// Goes on without `what`, e.g. "memory limits are", and keeps the reason; the error itself with `require_limits`.
+  Result<void> degrade(const Error& error, std::string_view what);
   [[nodiscard]] cgroup::Limits limits_of(const NodeSpec& spec) const;
+  [[nodiscard]] cgroup::Limits thread_limits_of(const NodeSpec& spec) const;
   void hold_without_groups();
 
   RuntimeOptions options_;
   std::filesystem::path worker_executable_;
+  SegmentStore segments_;
+  std::mutex fork_servers_mutex_;
+  std::map<unsigned, ForkServer> fork_servers_;  ///< By the number of threads of their workers.
   cgroup::Hierarchy hierarchy_;
   std::shared_ptr<cgroup::Backend> backend_;
   std::string host_group_;

@@ -3,9 +3,32 @@
 
 #include "runtime/session_state.hpp"
 
+#include <fmt/format.h>
+
 #include <future>
 
 namespace amp4ec {
+
+std::string_view to_string(SessionEvent::Kind kind) noexcept {
+  switch (kind) {
+    case SessionEvent::Kind::worker_died: return "worker died";
+    case SessionEvent::Kind::worker_stalled: return "worker stalled";
+    case SessionEvent::Kind::worker_restarted: return "worker restarted";
+    case SessionEvent::Kind::restart_failed: return "restart failed";
+    case SessionEvent::Kind::worker_quarantined: return "worker quarantined";
+  }
+  return "unknown";
+}
+
+std::string_view to_string(WorkerKind kind) noexcept {
+  return kind == WorkerKind::thread ? "thread" : "process";
+}
+
+Result<WorkerKind> parse_worker_kind(std::string_view text) {
+  if (text == "process") return WorkerKind::process;
+  if (text == "thread") return WorkerKind::thread;
+  return Error{Errc::InvalidArgument, fmt::format("'{}' is not a kind of worker; use process or thread", text)};
+}
 
 Session::Session(std::shared_ptr<detail::SessionState> state) noexcept : state_(std::move(state)) {}
 Session::Session(Session&&) noexcept = default;
@@ -22,15 +45,32 @@ Session::~Session() {
   if (state_) state_->close();
 }
 
-Result<Value> Session::infer(const Values& inputs) {
+Result<Value> Session::infer(const Values& inputs, const RequestOptions& options) {
+  if (state_->io().get_executor().running_in_this_thread()) {
+    return Error{Errc::NotSupported, "infer would wait, on the runtime's own thread, for what that thread has to do"};
+  }
   std::promise<Result<Value>> promise;
   auto answer = promise.get_future();
-  state_->submit(inputs, [&promise](Result<Value> result) { promise.set_value(std::move(result)); });
+  state_->submit(state_->next_id(), inputs, options,
+                 [&promise](Result<Value> result) { promise.set_value(std::move(result)); });
   return answer.get();
 }
 
-void Session::submit(detail::SessionState& state, const Values& inputs, Handler handler) {
-  state.submit(inputs, std::move(handler));
+std::uint64_t Session::next_id(detail::SessionState& state) {
+  return state.next_id();
+}
+
+void Session::submit(detail::SessionState& state, std::uint64_t id, const Values& inputs, const RequestOptions& options,
+                     Handler handler) {
+  state.submit(id, inputs, options, std::move(handler));
+}
+
+void Session::cancel(detail::SessionState& state, std::uint64_t id) {
+  state.cancel(id);
+}
+
+Result<void> Session::drain(std::chrono::nanoseconds timeout) {
+  return state_->drain(timeout);
 }
 
 boost::asio::any_io_executor Session::executor_of(detail::SessionState& state) {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/wire.hpp"
-#include "runtime/control_protocol.hpp"
 #include "runtime/session_state.hpp"
 
 #include <amp4ec/model/compare.hpp>
@@ -12,6 +11,7 @@
 #include <algorithm>
 #include <future>
 #include <map>
+#include <set>
 #include <tuple>
 
 namespace amp4ec::detail {
@@ -21,11 +21,6 @@ namespace {
 constexpr std::size_t warm_up_runs = 4;         // LibTorch settles within three calls.
 constexpr std::size_t in_flight_per_stage = 4;  // A throttled node pauses; its neighbours go on meanwhile.
 constexpr std::size_t max_workers = 200;        // Ids are one byte.
-
-/// Room for a message, or for the text of an error in its place; shapes that vary a little need not fail.
-Bytes slot_size(Bytes message) {
-  return message + 4_KiB;
-}
 
 /// Opens one session, step by step; each step needs those before it.
 class Opening {
@@ -47,9 +42,6 @@ class Opening {
     auto policy = make_policy(options_.policy);
     if (!policy) return policy.error();
     policy_ = std::move(*policy);
-    auto bell = ipc::EventFd::create();
-    if (!bell) return bell.error();
-    bell_.emplace(std::move(*bell));
 
     auto graph = model_.layer_graph(example_);
     if (!graph) return graph.error();
@@ -69,8 +61,8 @@ class Opening {
     const auto output_size = encoded_size({answers_.back()});
     if (!input_size) return input_size.error();
     if (!output_size) return output_size.error();
-    input_slot_ = slot_size(Bytes{*input_size});
-    output_slot_ = slot_size(Bytes{*output_size});
+    input_size_ = Bytes{*input_size};
+    output_size_ = Bytes{*output_size};
     return {};
   }
 
@@ -109,80 +101,85 @@ class Opening {
     for (std::size_t id = 0; id < stages_.size(); ++id) {
       auto segment = model_.segment(stages_[id].first_layer, stages_[id].last_layer);
       if (!segment) return segment.error();
-      auto worker = StageWorker::start(*runtime_, runtime_->find_node(stages_[id].node), static_cast<std::uint8_t>(id));
+      auto worker = StageWorker::start(*runtime_, runtime_->find_node(stages_[id].node), static_cast<std::uint8_t>(id),
+                                       options_.workers);
       if (!worker) return worker.error();
       workers_.push_back(std::move(*worker));
       if (auto sent = workers_.back()->begin_load(*segment, options_.form); !sent) return sent;
+      segments_.push_back(std::move(*segment));
     }
     const auto deadline = std::chrono::steady_clock::now() + options_.start_timeout;
     for (const auto& worker : workers_) {
       const auto left = deadline - std::chrono::steady_clock::now();
       if (auto loaded = worker->finish_load(std::max(left, left.zero())); !loaded) return loaded;
     }
-    ends_.resize(workers_.size());
     return {};
   }
 
   Result<void> connect_workers() {
-    for (std::size_t id = 0; id < workers_.size(); ++id) {
-      if (auto connected = connect_results(id); !connected) return connected;
-    }
-    for (const Route& route : routes_) {
-      if (auto connected = connect_inputs(route.front()); !connected) return connected;
-      for (std::size_t hop = 0; hop + 1 < route.size(); ++hop) {
-        if (auto connected = connect_pair(route[hop], route[hop + 1]); !connected) return connected;
-      }
-    }
-    return {};
-  }
-
-  // As many slots as requests in flight: a slot is back before its request ends, so nobody ever waits for one.
-  Result<ipc::Edge> make_edge(Bytes slot) const {
-    return ipc::Edge::create(static_cast<std::uint32_t>(max_in_flight_), slot);
-  }
-
-  Result<void> connect_results(std::size_t id) {
-    // Every worker can report an error; only those that end a pipeline send answers.
-    const bool answers = stages_[id].last_layer + 1 == graph_.layers.size();
-    return connect_host(id, Direction::Out, answers ? output_slot_ : slot_size({}), ends_[id].results);
-  }
-
-  Result<void> connect_inputs(std::uint8_t id) {
-    if (ends_[id].inputs) return {};
-    return connect_host(id, Direction::In, input_slot_, ends_[id].inputs);
-  }
-
-  /// An edge between a worker and the host; `direction` is the worker's, `end` the host's.
-  template <class End>
-  Result<void> connect_host(std::size_t id, Direction direction, Bytes slot, std::optional<End>& end) {
-    auto edge = make_edge(slot);
-    if (!edge) return edge.error();
-    if (auto connected = workers_[id]->connect(direction, host_id, *edge, *bell_); !connected) return connected;
-    auto bell = workers_[id]->bell().duplicate();
+    auto bell = ipc::EventFd::create();
     if (!bell) return bell.error();
-    auto attached = End::attach(*edge, std::move(*bell));
-    if (!attached) return attached.error();
-    end.emplace(std::move(*attached));
+    // Requests that were cancelled, or sent again elsewhere, keep their places until a worker has passed over them.
+    const auto places = static_cast<std::uint32_t>(2 * max_in_flight_ + options_.max_waiting);
+    auto inputs = ipc::InputArena::create(places, input_size_ + 4_KiB);
+    if (!inputs) return inputs.error();
+    // As many slots as requests in flight: a slot is back before its request ends, so nobody waits for one unless
+    // requests are sent again.
+    wiring_.emplace(Wiring{static_cast<std::uint32_t>(max_in_flight_),
+                           std::move(*inputs),
+                           std::move(*bell),
+                           std::vector<Wiring::Ends>(workers_.size()),
+                           {},
+                           options_.start_timeout});
+    for (std::size_t id = 0; id < workers_.size(); ++id) {
+      if (stages_[id].last_layer + 1 == graph_.layers.size()) wiring_->ends[id].result = output_size_;
+    }
+    std::set<std::pair<std::uint8_t, std::uint8_t>> pairs;
+    for (const Route& route : routes_) {
+      wiring_->ends[route.front()].takes_inputs = true;
+      for (std::size_t hop = 0; hop + 1 < route.size(); ++hop) pairs.emplace(route[hop], route[hop + 1]);
+    }
+    for (const auto& [from, to] : pairs) {
+      wiring_->pairs.push_back({from, to, graph_.cuts[stages_[from].last_layer].message});
+    }
+
+    for (const auto& worker : workers_) {
+      auto ends = wiring_->connect_host(*worker);
+      if (!ends) return ends.error();
+      ends_.push_back(std::move(*ends));
+    }
+    for (const Wiring::Pair& pair : wiring_->pairs) {
+      auto gauge = wiring_->connect(pair, *workers_[pair.from], *workers_[pair.to]);
+      if (!gauge) return gauge.error();
+      ends_[pair.to].incoming.emplace(pair.from, std::move(*gauge));
+    }
     return {};
   }
 
-  Result<void> connect_pair(std::uint8_t from, std::uint8_t to) {
-    if (!connected_.emplace(std::pair(from, to), true).second) return {};
-    auto edge = make_edge(slot_size(graph_.cuts[stages_[from].last_layer].message));
-    if (!edge) return edge.error();
-    if (auto out = workers_[from]->connect(Direction::Out, to, *edge, workers_[to]->bell()); !out) return out;
-    return workers_[to]->connect(Direction::In, from, *edge, workers_[from]->bell());
+  [[nodiscard]] bool has(const Stage& stage, bool (*is_meant)(const Layer&)) const {
+    const auto first = graph_.layers.begin() + static_cast<std::ptrdiff_t>(stage.first_layer);
+    const auto last = graph_.layers.begin() + static_cast<std::ptrdiff_t>(stage.last_layer) + 1;
+    return std::any_of(first, last, is_meant);
   }
 
   Result<std::shared_ptr<SessionState>> warm_and_check() {
+    std::vector<SessionStage> stages;
+    for (std::size_t id = 0; id < workers_.size(); ++id) {
+      const bool stateful = has(stages_[id], [](const Layer& layer) { return layer.stateful; });
+      stages.push_back({segments_[id], stateful, std::move(workers_[id]), std::move(ends_[id])});
+    }
     auto state =
-        std::make_shared<SessionState>(SessionParts{runtime_, model_, options_, max_in_flight_, std::move(workers_),
-                                                    std::move(ends_), routes_, std::move(*bell_), std::move(policy_)});
+        std::make_shared<SessionState>(SessionParts{runtime_, model_, options_, max_in_flight_, std::move(stages),
+                                                    routes_, std::move(*wiring_), std::move(policy_)});
     Result<void> ready = state->start();
     if (ready) ready = warm_routes(*state);
     if (ready && differs_) ready = fall_back(*state);
+    if (ready) ready = state->learn_forms();
     if (ready) ready = reset_state(*state);
-    if (ready) return state;
+    if (ready) {
+      state->begin_repairs();
+      return state;
+    }
     state->close();
     return ready.error();
   }
@@ -206,7 +203,7 @@ class Opening {
     for (std::size_t run = 0; run < warm_up_runs; ++run) {
       std::promise<Result<Value>> promise;
       state.submit(
-          example_, [&](Result<Value> result) { promise.set_value(std::move(result)); }, route);
+          state.next_id(), example_, {}, [&](Result<Value> result) { promise.set_value(std::move(result)); }, route);
       const auto answer = promise.get_future().get();
       if (!answer && state.form() != Form::Plain && is_of_the_model(answer.error())) differs_ = true;
       if (differs_) return {};
@@ -230,12 +227,8 @@ class Opening {
   /// Loads the segments again that hold such a layer.
   Result<void> reload(SessionState& state, bool (*is_meant)(const Layer&)) {
     for (std::size_t id = 0; id < stages_.size(); ++id) {
-      const auto first = graph_.layers.begin() + static_cast<std::ptrdiff_t>(stages_[id].first_layer);
-      const auto last = graph_.layers.begin() + static_cast<std::ptrdiff_t>(stages_[id].last_layer) + 1;
-      if (std::none_of(first, last, is_meant)) continue;
-      auto segment = model_.segment(stages_[id].first_layer, stages_[id].last_layer);
-      if (!segment) return segment.error();
-      if (auto loaded = state.reload(id, *segment, options_.start_timeout); !loaded) return loaded;
+      if (!has(stages_[id], is_meant)) continue;
+      if (auto loaded = state.reload(id, options_.start_timeout); !loaded) return loaded;
     }
     return {};
   }
@@ -263,17 +256,17 @@ class Opening {
 
   LayerGraph graph_;
   std::vector<Value> answers_;  ///< To the example: one, or for a model with state one for each warm-up run.
-  Bytes input_slot_;
-  Bytes output_slot_;
+  Bytes input_size_;
+  Bytes output_size_;
   std::unique_ptr<Policy> policy_;
-  std::optional<ipc::EventFd> bell_;
   std::map<std::tuple<std::string, std::size_t, std::size_t>, std::uint8_t> ids_;
   std::vector<Stage> stages_;  ///< Index: worker id.
   std::vector<Route> routes_;
   std::size_t max_in_flight_ = 0;
+  std::vector<Segment> segments_;
   std::vector<std::unique_ptr<StageWorker>> workers_;
+  std::optional<Wiring> wiring_;
   std::vector<HostEnds> ends_;
-  std::map<std::pair<std::uint8_t, std::uint8_t>, bool> connected_;
   bool differs_ = false;
 };
 

@@ -23,14 +23,8 @@ namespace asio = boost::asio;
 
 namespace {
 
-constexpr std::chrono::milliseconds sweep_interval{250};
 constexpr unsigned session_bits = 40;  ///< Above them, a request's id in a trace is the number of its session.
 std::atomic<std::uint64_t> sessions{0};
-
-// Asio closes what it is given.
-int duplicate(int fd) {
-  return fcntl(fd, F_DUPFD_CLOEXEC, 0);
-}
 
 /// All sessions share the runtime's thread: what the host's handler throws must not end it.
 void deliver(const Session::Handler& handler, Result<Value> result) {
@@ -41,8 +35,14 @@ void deliver(const Session::Handler& handler, Result<Value> result) {
   }
 }
 
-bool visits(const Route& route, std::size_t worker) {
-  return std::find(route.begin(), route.end(), worker) != route.end();
+/// Inputs that are larger than the session's example.
+Result<std::size_t> encode_large(const Values& inputs, std::vector<std::byte>& into) try {
+  auto size = encoded_size(inputs);
+  if (!size) return size;
+  into.resize(*size);
+  return encode(inputs, into);
+} catch (const std::bad_alloc&) {
+  return Error{Errc::OutOfMemory, "no memory for the inputs of a request"};
 }
 
 /// What a worker's message says.
@@ -59,18 +59,33 @@ Result<Value> read_result(const ipc::EdgeConsumer::Message& message, const Model
 
 }  // namespace
 
+Result<void> assign_duplicate(asio::posix::stream_descriptor& descriptor, int fd) {
+  const int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  boost::system::error_code failed;
+  if (own >= 0) descriptor.assign(own, failed);
+  if (own < 0 || failed) {
+    if (own >= 0) ::close(own);
+    return Error{Errc::SystemCall, "cannot watch a descriptor: is the limit of open files reached?"};
+  }
+  return {};
+}
+
 SessionState::SessionState(SessionParts parts)
     : parts_(std::move(parts)),
       trace_ids_(++sessions << session_bits),
       bell_wait_(*parts_.runtime->io),
       sweep_timer_(*parts_.runtime->io) {
-  for (const auto& worker : parts_.workers) {
+  for (const SessionStage& stage : parts_.stages) {
     WorkerState state;
-    state.capacity = worker->node()->spec().cpus;
+    state.capacity = stage.worker->node()->spec().cpus;
     state.cpu_available = state.capacity;
-    state.memory_available = worker->node()->spec().memory;
+    state.memory_available = stage.worker->node()->spec().memory;
     states_.push_back(state);
+    watches_.emplace_back(io());
   }
+  quarantined_.resize(parts_.stages.size());
+  standbys_.resize(parts_.stages.size());
+  past_.resize(parts_.stages.size());
   for (const Route& route : parts_.routes) {
     std::vector<const WorkerState*> workers;
     for (const std::uint8_t id : route) workers.push_back(&states_[id]);
@@ -79,92 +94,230 @@ SessionState::SessionState(SessionParts parts)
   for (const auto& workers : route_states_) candidates_.push_back({workers});
 }
 
-Result<void> SessionState::reload(std::size_t worker, const Segment& segment, std::chrono::nanoseconds timeout) {
-  StageWorker& stage = *parts_.workers[worker];
-  if (auto sent = stage.begin_load(segment, form()); !sent) return sent;
-  return stage.finish_load(timeout);
+Result<void> SessionState::reload(std::size_t stage, std::chrono::nanoseconds timeout) {
+  StageWorker& worker = *parts_.stages[stage].worker;
+  if (auto sent = worker.begin_load(parts_.stages[stage].segment, form()); !sent) return sent;
+  return worker.finish_load(timeout);
+}
+
+Result<void> SessionState::learn_forms() {
+  for (const SessionStage& stage : parts_.stages) {
+    if (auto learnt = stage.worker->learn_form(); !learnt) return learnt;
+  }
+  return {};
 }
 
 Result<void> SessionState::start() {
-  const auto watch = [](asio::posix::stream_descriptor& descriptor, int fd) -> Result<void> {
-    const int own = duplicate(fd);
-    boost::system::error_code failed;
-    if (own >= 0) descriptor.assign(own, failed);
-    if (own < 0 || failed)
-      return Error{Errc::SystemCall, "cannot watch a descriptor: is the limit of open files reached?"};
-    return {};
-  };
-  if (auto watched = watch(bell_wait_, parts_.bell.fd()); !watched) return watched;
-  for (const auto& worker : parts_.workers) {
-    auto& descriptor = death_waits_.emplace_back(*parts_.runtime->io);
-    if (auto watched = watch(descriptor, worker->process().pidfd()); !watched) return watched;
+  if (auto watched = assign_duplicate(bell_wait_, parts_.wiring.bell.fd()); !watched) return watched;
+  for (std::size_t stage = 0; stage < parts_.stages.size(); ++stage) {
+    if (auto watched = watch_for_death(stage); !watched) return watched;
   }
   samples_ = parts_.runtime->monitor->subscribe([weak = weak_from_this()](const Sample& sample) {
     if (const auto self = weak.lock()) self->on_sample(sample);
   });
   asio::dispatch(io(), [self = shared_from_this()] {
     self->listen();
-    for (std::size_t worker = 0; worker < self->death_waits_.size(); ++worker) self->watch_for_death(worker);
+    for (std::size_t stage = 0; stage < self->watches_.size(); ++stage) self->wait_for_death(stage);
     self->sweep_later();
   });
   return {};
 }
 
+void SessionState::begin_repairs() {
+  {
+    const std::lock_guard lock(mutex_);
+    repairs_ = true;
+  }
+  if (!parts_.options.warm_standby) return;
+  asio::post(io(), [weak = weak_from_this()] {
+    const auto self = weak.lock();
+    if (!self || self->is_closed()) return;
+    for (std::size_t stage = 0; stage < self->parts_.stages.size(); ++stage) self->to_prepare_.push_back(stage);
+    self->begin_next_repair();
+  });
+}
+
+std::uint64_t SessionState::next_id() {
+  const std::lock_guard lock(mutex_);
+  return next_request_++;
+}
+
 // -- the way in ------------------------------------------------------------------------------------------------------
 
-void SessionState::submit(const Values& inputs, Session::Handler handler, std::optional<std::size_t> fixed_route) {
-  auto refused = admit(inputs, handler, fixed_route);
+void SessionState::submit(std::uint64_t id, const Values& inputs, const RequestOptions& options,
+                          Session::Handler handler, std::optional<std::size_t> fixed_route) {
+  auto refused = admit(id, inputs, options, handler, fixed_route);
   if (!refused) return;
   asio::post(io(), [handler = std::move(handler), error = std::move(*refused)] { deliver(handler, error); });
 }
 
+Result<std::shared_ptr<const ipc::InputArena::Slot>> SessionState::reserve() {
+  const std::lock_guard lock(mutex_);
+  if (closed_ || draining_)
+    return Error{Errc::SessionClosed, closed_ ? "the session is closed" : "the session is closing"};
+  const std::size_t limit = parts_.max_in_flight + parts_.options.max_waiting;
+  if (pending_.size() + arriving_ >= limit) {
+    return Error{Errc::Overloaded, fmt::format("{} requests are in flight, the most that the session admits", limit)};
+  }
+  for (SessionStage& stage : parts_.stages) {
+    if (stage.ends.inputs) stage.ends.inputs->collect();
+  }
+  auto slot = parts_.wiring.inputs.try_acquire();
+  if (!slot) return Error{Errc::Overloaded, "workers still execute requests whose callers have given up"};
+  ++arriving_;
+  return slot;
+}
+
 /// Takes the handler when it admits; otherwise says why not.
-std::optional<Error> SessionState::admit(const Values& inputs, Session::Handler& handler,
-                                         std::optional<std::size_t> fixed_route) {
+std::optional<Error> SessionState::admit(std::uint64_t id, const Values& inputs, const RequestOptions& options,
+                                         Session::Handler& handler, std::optional<std::size_t> fixed_route) {
   auto checked = parts_.model.check_inputs(inputs);
   if (!checked) return checked.error();
+  auto slot = reserve();
+  if (!slot) return slot.error();
+  // Not under the mutex: the longest step of all.
+  std::vector<std::byte> large;
+  auto length = encode(*checked, (*slot)->payload());
+  if (!length && length.error().code == Errc::MessageTooLarge) length = encode_large(*checked, large);
 
   const std::lock_guard lock(mutex_);
-  if (closed_) return Error{Errc::SessionClosed, "the session is closed"};
-  if (pending_.size() >= parts_.max_in_flight) {
-    return Error{Errc::Overloaded,
-                 fmt::format("{} requests are in flight, the most that the session admits", parts_.max_in_flight)};
-  }
-  const auto route = fixed_route ? fixed_route : choose_route();
-  if (!route) return why_no_route();
-  const std::uint8_t first_worker = parts_.routes[*route].front();
-  auto& producer = *parts_.ends[first_worker].inputs;
-  auto slot = producer.try_acquire();
-  if (!slot) {
-    // What this worker wrote there cannot be trusted any more; its end takes the route out of the choice.
-    parts_.workers[first_worker]->process().kill_now();
-    return slot.error();
-  }
-  if (!*slot) return Error{Errc::Overloaded, "the first worker of the route holds all inputs that were sent to it"};
-  auto length = encode(*checked, (*slot)->payload());
+  --arriving_;
+  changed_.notify_all();
   if (!length) return length.error();
-
-  const auto now = Clock::now();
-  ipc::Descriptor descriptor;
-  descriptor.request_id = next_request_++;
-  descriptor.length = *length;
-  descriptor.route_length = static_cast<std::uint8_t>(parts_.routes[*route].size());
-  std::copy(parts_.routes[*route].begin(), parts_.routes[*route].end(), descriptor.route.begin());
-  pending_.emplace(descriptor.request_id,
-                   Pending{std::move(handler), *route, now, now + parts_.options.request_timeout});
-  count_in_flight(*route, +1);
-  // An error now means that the worker's bell is gone, and the worker with it: its death completes the request.
-  (void)producer.publish(std::move(**slot), descriptor);
+  if (closed_) return Error{Errc::SessionClosed, "the session is closed"};
+  Pending request;
+  request.submitted = Clock::now();
+  request.own_deadline = options.deadline.has_value();
+  request.deadline = options.deadline.value_or(request.submitted + parts_.options.request_timeout);
+  request.priority = options.priority;
+  request.input = std::move(*slot);
+  request.input_length = *length;
+  request.large_input = std::move(large);
+  request.fixed_route = fixed_route;
+  if (request.deadline <= request.submitted) return late(request);
+  // Those that wait have come before.
+  const Placed placed = waiting_.empty() ? place(id, request) : Placed::must_wait;
+  if (placed == Placed::nowhere) return why_no_route();
+  if (placed == Placed::must_wait) waiting_.emplace(-request.priority, id);
+  request.handler = std::move(handler);
+  const bool own_deadline = request.own_deadline;
+  pending_.emplace(id, std::move(request));
+  if (own_deadline) {  // The timer may be set for later.
+    asio::post(io(), [weak = weak_from_this()] {
+      if (const auto self = weak.lock(); self && !self->is_closed()) self->sweep_later();
+    });
+  }
   return std::nullopt;
+}
+
+/// Sends a request to the first worker of a route. `mutex_` is held.
+SessionState::Placed SessionState::place(std::uint64_t id, Pending& request) {
+  if (under_way_ >= parts_.max_in_flight) return Placed::must_wait;
+  const auto is_alive = [](const WorkerState* worker) { return worker->alive; };
+  std::optional<std::size_t> route = request.fixed_route;
+  if (!route) route = choose_route();
+  if (!route || !std::ranges::all_of(route_states_[*route], is_alive)) {
+    // One that was under way has been promised an answer: it waits for whatever keeps the policy from choosing.
+    const bool any_alive =
+        std::ranges::any_of(route_states_, [&](const auto& workers) { return std::ranges::all_of(workers, is_alive); });
+    return may_come_back() || (any_alive && request.attempt > 0) ? Placed::must_wait : Placed::nowhere;
+  }
+  const Route& workers = parts_.routes[*route];
+  SessionStage& first = parts_.stages[workers.front()];
+  auto slot = first.ends.inputs->try_acquire();
+  // What this worker wrote there cannot be trusted any more; its end takes the route out of the choice.
+  if (!slot) first.worker->worker().kill_now();
+  if (!slot || !*slot) return Placed::must_wait;
+
+  ipc::Descriptor descriptor;
+  descriptor.request_id = id;
+  descriptor.attempt = request.attempt;
+  if (request.large_input.empty()) {
+    descriptor.kind = ipc::MessageKind::input;
+    descriptor.input_slot = request.input->number();
+    descriptor.input_length = request.input_length;
+  } else {
+    if (!(*slot)->reserve(Bytes{request.large_input.size()})) return Placed::must_wait;  // No memory now.
+    std::ranges::copy(request.large_input, (*slot)->payload().begin());
+    descriptor.length = request.large_input.size();
+  }
+  descriptor.route_length = static_cast<std::uint8_t>(workers.size());
+  std::copy(workers.begin(), workers.end(), descriptor.route.begin());
+  request.route = route;
+  count_in_flight(*route, +1);
+  ++under_way_;
+  // An error now means that the worker's bell is gone, and the worker with it: its death is seen elsewhere.
+  (void)first.ends.inputs->publish(std::move(**slot), descriptor, {}, request.input);
+  return Placed::sent;
+}
+
+void SessionState::place_waiting(std::vector<Done>& done) {
+  for (auto turn = waiting_.begin(); turn != waiting_.end() && under_way_ < parts_.max_in_flight;) {
+    const auto entry = pending_.find(turn->second);
+    const Placed placed = place(entry->first, entry->second);
+    ++turn;  // `take` removes the one in hand.
+    if (placed == Placed::sent) waiting_.erase(std::prev(turn));
+    if (placed == Placed::nowhere) take(entry, why_no_route(), done);
+  }
+}
+
+/// Its next attempt is another one, wherever it has come to.
+void SessionState::leave_route(Pending& request) {
+  count_in_flight(*request.route, -1);
+  --under_way_;
+  request.route.reset();
+  ++request.attempt;
+}
+
+/// Ends a request's stay; its handler is called by `finish`. `mutex_` is held.
+SessionState::PendingMap::iterator SessionState::take(PendingMap::iterator entry, Result<Value> result,
+                                                      std::vector<Done>& done) {
+  Pending& request = entry->second;
+  if (request.route) {
+    count_in_flight(*request.route, -1);
+    --under_way_;
+  } else {
+    waiting_.erase({-request.priority, entry->first});
+  }
+  request.input.reset();  // Before its caller can send the next one.
+  done.push_back({entry->first, std::move(request), std::move(result)});
+  changed_.notify_all();
+  return pending_.erase(entry);
+}
+
+void SessionState::cancel(std::uint64_t id) {
+  std::vector<Done> done;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto entry = pending_.find(id);
+    if (entry == pending_.end()) return;
+    take(entry, Error{Errc::Cancelled, "the request was cancelled"}, done);
+    place_waiting(done);
+  }
+  asio::post(io(), [weak = weak_from_this(), done = std::move(done)] {
+    if (const auto self = weak.lock()) {
+      self->finish(done);
+    } else {
+      for (const Done& one : done) deliver(one.entry.handler, one.result);
+    }
+  });
 }
 
 std::optional<std::size_t> SessionState::choose_route() {
   for (std::size_t id = 0; id < states_.size(); ++id) {
-    const auto stats = parts_.workers[id]->counters().snapshot();
+    const auto stats = parts_.stages[id].worker->counters().snapshot();
     if (!stats || stats->requests == 0) continue;
     states_[id].mean_service_us = static_cast<double>(stats->busy_ns) / 1e3 / static_cast<double>(stats->requests);
   }
   return parts_.policy->choose(candidates_);
+}
+
+/// Whether a route that cannot be taken now will be, without anybody's doing.
+bool SessionState::may_come_back() const {
+  return repairs_ && std::ranges::any_of(parts_.routes, [&](const Route& route) {
+           const bool dead = std::ranges::any_of(route, [&](std::uint8_t id) { return !states_[id].alive; });
+           return dead && std::ranges::none_of(route, [&](std::uint8_t id) { return quarantined_[id]; });
+         });
 }
 
 Error SessionState::why_no_route() const {
@@ -188,7 +341,7 @@ void SessionState::count_in_flight(std::size_t route, int change) {
 void SessionState::on_sample(const Sample& sample) {
   const std::lock_guard lock(mutex_);
   for (std::size_t id = 0; id < states_.size(); ++id) {
-    const NodeSpec node = parts_.workers[id]->node()->spec();
+    const NodeSpec node = parts_.stages[id].worker->node()->spec();
     if (node.name != sample.node || !sample.resources_known) continue;
     states_[id].cpu_available = Cpus{std::max(0.0, node.cpus.count - sample.cpu_used.count)};
     states_[id].memory_available = Bytes{node.memory.count - std::min(node.memory.count, sample.memory.count)};
@@ -207,73 +360,81 @@ void SessionState::listen() {
                           if (failed) return;
                           const auto self = weak.lock();
                           if (!self || self->is_closed()) return;
-                          const auto results = self->take_results();
+                          auto results = self->take_results();
                           self->listen();
-                          self->complete_all(results);
+                          self->complete_all(std::move(results));
                         });
 }
 
 std::vector<SessionState::Finished> SessionState::take_results() {
-  (void)parts_.bell.drain();  // Before looking: what arrives after the look rings again.
+  (void)parts_.wiring.bell.drain();  // Before looking: what arrives after the look rings again.
   std::vector<Finished> finished;
-  for (std::size_t id = 0; id < parts_.ends.size(); ++id) {
-    auto& results = parts_.ends[id].results;
+  for (std::size_t id = 0; id < parts_.stages.size(); ++id) {
+    auto& results = parts_.stages[id].ends.results;
     // One that goes on writing must not keep us from everything else: the rest is for the next pass.
     for (std::size_t taken = 0; results; ++taken) {
       if (taken > parts_.max_in_flight) {
-        (void)parts_.bell.signal();
+        (void)parts_.wiring.bell.signal();
         break;
       }
       auto received = results->try_receive();
       if (!received) {
-        // What this worker writes cannot be trusted any more; its end completes its requests with an error.
+        // What this worker writes cannot be trusted any more; its end is seen elsewhere.
         results.reset();
-        parts_.workers[id]->process().kill_now();
+        parts_.stages[id].worker->worker().kill_now();
         break;
       }
       auto& message = *received;
       if (!message) break;
-      const std::uint64_t request = message->descriptor().request_id;
+      const ipc::Descriptor descriptor = message->descriptor();
       auto result = read_result(*message, parts_.model);
       message.reset();  // The slot is free before its request ends: no worker ever waits for one.
-      finished.push_back({request, static_cast<std::uint8_t>(id), std::move(result)});
+      finished.push_back({descriptor.request_id, descriptor.attempt, static_cast<std::uint8_t>(id), std::move(result)});
     }
   }
   return finished;
 }
 
-void SessionState::complete_all(const std::vector<Finished>& all) {
-  for (const Finished& finished : all) complete(finished);
-}
-
-void SessionState::complete(const Finished& finished) {
-  std::optional<Done> done;
+void SessionState::complete_all(std::vector<Finished> all) {
+  std::vector<Done> done;
   {
     const std::lock_guard lock(mutex_);
-    const auto found = pending_.find(finished.request);
-    if (found == pending_.end()) return;  // Timed out or failed before: it has had its one completion.
-    const Route& route = parts_.routes[found->second.route];
-    const bool theirs = finished.result ? route.back() == finished.worker : visits(route, finished.worker);
-    if (!theirs) return;  // A worker that answers for others is not believed.
-    count_in_flight(found->second.route, -1);
-    done.emplace(Done{found->first, std::move(found->second)});
-    pending_.erase(found);
+    for (Finished& finished : all) {
+      const auto entry = pending_.find(finished.request);
+      // It has had its one completion; or it has been sent again, and this is an earlier attempt.
+      if (entry == pending_.end() || !entry->second.route || entry->second.attempt != finished.attempt) continue;
+      const Route& route = parts_.routes[*entry->second.route];
+      const bool theirs = finished.result ? route.back() == finished.worker : visits(route, finished.worker);
+      if (!theirs) continue;  // A worker that answers for others is not believed.
+      take(entry, std::move(finished.result), done);
+    }
+    place_waiting(done);
   }
-  trace(*done, finished.result ? std::string() : finished.result.error().what());
-  deliver(done->entry.handler, finished.result);
+  finish(done);
+}
+
+void SessionState::finish(const std::vector<Done>& done) {
+  // All traces first: a handler may close the session, and with it what the trace looks at.
+  if (!is_closed()) {
+    for (const Done& one : done) trace(one);
+  }
+  for (const Done& one : done) deliver(one.entry.handler, one.result);
 }
 
 /// Not under the mutex: a trace may wait for its disk.
-void SessionState::trace(const Done& done, const std::string& error) const noexcept try {
+void SessionState::trace(const Done& done) const noexcept try {
   if (!parts_.options.trace) return;
   TraceWriter& trace = *parts_.options.trace;
   const std::uint64_t request = trace_ids_ + done.request;
   const auto now = Clock::now();
   const auto ns_of = [](Clock::time_point time) { return static_cast<std::uint64_t>(time.time_since_epoch().count()); };
-  (void)trace.add(TraceRequest{request, done.entry.submitted, now, error});  // What is lost, `dropped` counts.
-  const Route& route = parts_.routes[done.entry.route];
+  (void)trace.add(
+      TraceRequest{request, done.entry.submitted, now,
+                   done.result ? std::string() : done.result.error().what()});  // What is lost, `dropped` counts.
+  if (!done.entry.route) return;
+  const Route& route = parts_.routes[*done.entry.route];
   for (std::size_t stage = 0; stage < route.size(); ++stage) {
-    const StageWorker& worker = *parts_.workers[route[stage]];
+    const StageWorker& worker = *parts_.stages[route[stage]].worker;
     const auto execution = worker.counters().execution_of(done.request);
     // The worker's word: what does not lie within the request's stay is not believed.
     if (!execution || execution->begin_ns < ns_of(done.entry.submitted) || execution->end_ns < execution->begin_ns ||
@@ -290,61 +451,67 @@ void SessionState::trace(const Done& done, const std::string& error) const noexc
   // No memory for an event: the request's completion matters more.
 }
 
-void SessionState::fail_matching(const std::function<bool(const Pending&)>& matches, const Error& error) {
-  std::vector<Done> failed;
-  {
-    const std::lock_guard lock(mutex_);
-    for (auto entry = pending_.begin(); entry != pending_.end();) {
-      if (!matches(entry->second)) {
-        ++entry;
-        continue;
-      }
-      count_in_flight(entry->second.route, -1);
-      failed.push_back({entry->first, std::move(entry->second)});
-      entry = pending_.erase(entry);
-    }
+/// What a stage's worker has done, added to what was done in its place before.
+StageReport SessionState::report(std::size_t stage) const {
+  StageReport report = past_[stage];
+  const StageWorker& worker = *parts_.stages[stage].worker;
+  if (const auto stats = worker.counters().snapshot()) {
+    report.requests += stats->requests;
+    report.busy += std::chrono::nanoseconds(stats->busy_ns);
+    report.hop += std::chrono::nanoseconds(stats->hop_ns);
   }
-  // A handler may close the session, and with it what the trace looks at.
-  for (const Done& done : failed) trace(done, error.what());
-  for (const Done& done : failed) deliver(done.entry.handler, error);
-}
-
-// -- what goes wrong -------------------------------------------------------------------------------------------------
-
-void SessionState::watch_for_death(std::size_t worker) {
-  death_waits_[worker].async_wait(asio::posix::stream_descriptor::wait_read,
-                                  [weak = weak_from_this(), worker](boost::system::error_code failed) {
-                                    if (failed) return;
-                                    const auto self = weak.lock();
-                                    if (self && !self->is_closed()) self->on_death(worker);
-                                  });
-}
-
-void SessionState::on_death(std::size_t worker) {
-  const auto finished = take_results();  // What it had finished counts.
-  const Error reason = parts_.workers[worker]->reason_of_death();
-  parts_.workers[worker]->leave_node();
-  {
-    const std::lock_guard lock(mutex_);
-    states_[worker].alive = false;
-    last_death_ = reason.message;
+  if (!worker.group()) return report;
+  if (const auto usage = worker.group()->read()) report.cpu_time += usage->cpu_time;
+  if (const auto details = worker.group()->read_details()) {
+    report.memory_peak = std::max(report.memory_peak, details->memory_peak);
   }
-  complete_all(finished);
-  fail_matching([&](const Pending& request) { return visits(parts_.routes[request.route], worker); }, reason);
+  return report;
 }
 
-void SessionState::sweep_later() {
-  sweep_timer_.expires_after(sweep_interval);
-  sweep_timer_.async_wait([weak = weak_from_this()](boost::system::error_code failed) {
-    if (failed) return;
-    const auto self = weak.lock();
-    if (!self || self->is_closed()) return;
-    const auto now = Clock::now();
-    self->sweep_later();
-    self->fail_matching([&](const Pending& request) { return request.deadline < now; },
-                        Error{Errc::WorkerUnresponsive,
-                              fmt::format("no answer within {} ms", self->parts_.options.request_timeout.count())});
-  });
+void SessionState::add_to_past(std::size_t stage) {
+  past_[stage] = report(stage);
+  ++past_[stage].restarts;
+}
+
+std::vector<StageReport> SessionState::stages() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<StageReport> reports;
+  if (closed_) return reports;
+  for (std::size_t stage = 0; stage < parts_.stages.size(); ++stage) {
+    StageWorker& worker = *parts_.stages[stage].worker;
+    StageReport made = report(stage);
+    made.node = worker.node()->name;
+    made.first_layer = worker.first_layer();
+    made.last_layer = worker.last_layer();
+    made.pid = worker.worker().pid();
+    made.alive = states_[stage].alive;
+    made.has_standby = standbys_[stage] != nullptr;
+    made.quota = worker.node()->spec().cpus;
+    if (worker.group() && parts_.runtime->capabilities.memory_limits) made.memory_limit = worker.node()->spec().memory;
+    const ResidentMemory resident = resident_memory(made.pid);
+    made.rss = resident.now;
+    if (made.memory_peak.count == 0) made.memory_peak = resident.peak;
+    if (const auto usage = worker.node()->usage()) made.throttled_time = usage->throttled_time;
+    reports.push_back(std::move(made));
+  }
+  return reports;
+}
+
+// -- the end ---------------------------------------------------------------------------------------------------------
+
+Result<void> SessionState::drain(std::chrono::nanoseconds timeout) {
+  if (io().get_executor().running_in_this_thread()) {
+    return Error{Errc::NotSupported, "drain would wait, on the runtime's own thread, for what that thread has to do"};
+  }
+  bool empty = false;
+  {
+    std::unique_lock lock(mutex_);
+    draining_ = true;
+    empty = changed_.wait_for(lock, timeout, [&] { return closed_ || (pending_.empty() && arriving_ == 0); });
+  }
+  close();
+  if (empty) return {};
+  return Error{Errc::WorkerUnresponsive, "requests were still under way when the time to drain was over"};
 }
 
 bool SessionState::is_closed() const {
@@ -353,17 +520,27 @@ bool SessionState::is_closed() const {
 }
 
 void SessionState::close() {
+  std::vector<Done> done;
   {
-    const std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
     if (closed_) return;
     closed_ = true;
+    for (auto entry = pending_.begin(); entry != pending_.end();) {
+      entry = take(entry, Error{Errc::SessionClosed, "the session was closed"}, done);
+    }
+    if (in_the_making_ != nullptr) in_the_making_->worker().kill_now();
+    changed_.wait(lock, [&] { return !maker_runs_; });
   }
-  fail_matching([](const Pending&) { return true; }, Error{Errc::SessionClosed, "the session was closed"});
+  for (const Done& one : done) trace(one);
+  for (const Done& one : done) deliver(one.entry.handler, one.result);
   samples_.reset();
   const auto stop_waiting = [this] {
     boost::system::error_code ignored;
     bell_wait_.close(ignored);
-    for (auto& wait : death_waits_) wait.close(ignored);
+    for (Watch& watch : watches_) {
+      watch.death.close(ignored);
+      watch.restart.cancel();
+    }
     sweep_timer_.cancel();
   };
   if (io().get_executor().running_in_this_thread()) {
@@ -377,43 +554,9 @@ void SessionState::close() {
     stopped.get_future().wait();
   }
   // Nothing looks at the workers any more; ending all of them before waiting for each takes the time of one.
-  for (const auto& worker : parts_.workers) worker->process().kill_now();
-  parts_.ends.clear();
-  parts_.workers.clear();
-}
-
-std::vector<StageReport> SessionState::stages() const {
-  const std::lock_guard lock(mutex_);
-  std::vector<StageReport> reports;
-  if (closed_) return reports;
-  for (std::size_t id = 0; id < parts_.workers.size(); ++id) {
-    StageWorker& worker = *parts_.workers[id];
-    StageReport report;
-    report.node = worker.node()->name;
-    report.first_layer = worker.first_layer();
-    report.last_layer = worker.last_layer();
-    report.pid = worker.process().pid();
-    report.alive = states_[id].alive;
-    report.quota = worker.node()->spec().cpus;
-    if (parts_.runtime->capabilities.memory_limits) report.memory_limit = worker.node()->spec().memory;
-    if (const auto stats = worker.counters().snapshot()) {
-      report.requests = stats->requests;
-      report.busy = std::chrono::nanoseconds(stats->busy_ns);
-      report.hop = std::chrono::nanoseconds(stats->hop_ns);
-    }
-    const ResidentMemory resident = resident_memory(report.pid);
-    report.rss = resident.now;
-    report.memory_peak = resident.peak;
-    if (worker.group()) {
-      if (const auto usage = worker.group()->read()) {
-        report.cpu_time = usage->cpu_time;
-        if (usage->memory_peak.count != 0) report.memory_peak = usage->memory_peak;
-      }
-      if (const auto usage = worker.node()->group->read()) report.throttled_time = usage->throttled_time;
-    }
-    reports.push_back(std::move(report));
-  }
-  return reports;
+  for (const SessionStage& stage : parts_.stages) stage.worker->worker().kill_now();
+  standbys_.clear();  // Nobody makes one any more.
+  parts_.stages.clear();
 }
 
 }  // namespace amp4ec::detail

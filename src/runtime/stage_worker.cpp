@@ -7,22 +7,12 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <cstring>
 
 namespace amp4ec::detail {
 
 namespace {
 
-constexpr std::chrono::seconds connect_timeout{10};
-
-Result<ipc::MemoryFile> share_bytes(const std::string& name, std::string_view bytes) {
-  auto file = ipc::MemoryFile::create(name, Bytes{bytes.size()});
-  if (!file) return file.error();
-  auto mapping = file->map();
-  if (!mapping) return mapping.error();
-  std::memcpy(mapping->bytes().data(), bytes.data(), bytes.size());
-  return file;
-}
+constexpr std::chrono::seconds answer_timeout{10};
 
 }  // namespace
 
@@ -37,17 +27,19 @@ Result<ipc::MemoryFile> share_values(const Values& values) {
   return file;
 }
 
-Result<std::unique_ptr<StageWorker>> StageWorker::start(RuntimeState& runtime, Node* node, std::uint8_t id) {
+Result<std::unique_ptr<StageWorker>> StageWorker::start(RuntimeState& runtime, Node* node, std::uint8_t id,
+                                                        WorkerKind kind) {
   auto bell = ipc::EventFd::create();
   if (!bell) return bell.error();
   auto counters = ipc::WorkerCounters::create();
   if (!counters) return counters.error();
-  std::unique_ptr<StageWorker> worker(
-      new StageWorker(node, id, std::move(*bell), std::make_shared<ipc::WorkerCounters>(std::move(*counters))));
-  worker->limits_own_memory_ = node != nullptr && runtime.capabilities.memory_rlimits;
-  auto process = runtime.start_worker(node, worker->group_);
-  if (!process) return process.error();
-  worker->process_.emplace(std::move(*process));
+  std::unique_ptr<StageWorker> worker(new StageWorker(runtime, node, id, std::move(*bell),
+                                                      std::make_shared<ipc::WorkerCounters>(std::move(*counters))));
+  worker->limits_own_memory_ = kind == WorkerKind::process && node != nullptr && runtime.capabilities.memory_rlimits;
+  worker->threads_ = RuntimeState::threads_on(node);
+  auto started = runtime.start_worker(kind, node, worker->group_);
+  if (!started) return started.error();
+  worker->worker_ = std::move(*started);
   if (node != nullptr) node->workers.watch(worker->counters_);
   return worker;
 }
@@ -55,22 +47,23 @@ Result<std::unique_ptr<StageWorker>> StageWorker::start(RuntimeState& runtime, N
 Result<void> StageWorker::begin_load(const Segment& segment, Form form) {
   first_layer_ = segment.first_layer();
   last_layer_ = segment.last_layer();
-  auto archive = segment.archive();
+  auto archive = runtime_->segments().archive_of(segment);
   if (!archive) return archive.error();
-  auto file = share_bytes("amp4ec-segment", *archive);
-  if (!file) return file.error();
-  const std::array fds{file->fd(), counters_->fd(), bell_.fd()};
-  auto sent = process_->send({{"op", "load"},
-                              {"outputs", segment.output_count()},
-                              {"form", to_string(form)},
-                              {"memory_bytes", limits_own_memory_ ? node_->spec().memory.count : 0}},
-                             fds);
+  archive_ = std::move(*archive);
+  hash_ = segment.hash();
+  const std::array fds{archive_->fd(), counters_->fd(), bell_.fd()};
+  auto sent = worker_->send({{"op", "load"},
+                             {"outputs", segment.output_count()},
+                             {"form", to_string(form)},
+                             {"chosen", runtime_->segments().form_of(segment, threads_)},
+                             {"memory_bytes", limits_own_memory_ ? node_->spec().memory.count : 0}},
+                            fds);
   if (!sent) return explain(sent.error());
   return {};
 }
 
 Result<void> StageWorker::finish_load(std::chrono::nanoseconds timeout) {
-  auto answer = process_->receive(timeout);
+  auto answer = worker_->receive(timeout);
   if (!answer) return explain(answer.error());
   const auto* version = answer->if_contains("version");
   if (version == nullptr || *version != protocol_version) {
@@ -84,13 +77,28 @@ Result<void> StageWorker::finish_load(std::chrono::nanoseconds timeout) {
   return {};
 }
 
+Result<void> StageWorker::learn_form() {
+  auto answer = call({{"op", "chosen"}}, {}, answer_timeout);
+  if (!answer) return answer.error();
+  const auto* chosen = answer->if_contains("chosen");
+  if (chosen != nullptr && chosen->is_string() && !chosen->get_string().empty())
+    runtime_->segments().remember_form(hash_, threads_, std::string(chosen->get_string()));
+  return {};
+}
+
 Result<void> StageWorker::connect(Direction direction, std::uint8_t peer, const ipc::Edge& edge,
-                                  const ipc::EventFd& peer_bell) {
-  const std::array fds{edge.fd(), peer_bell.fd()};
-  auto answer =
-      process_->call({{"op", "connect"}, {"direction", direction == Direction::In ? "in" : "out"}, {"peer", peer}}, fds,
-                     connect_timeout);
-  if (!answer) return explain(answer.error());
+                                  const ipc::EventFd& peer_bell, std::chrono::nanoseconds timeout) {
+  const bool in = direction == Direction::In;
+  const std::array fds{edge.fd(), in ? edge.consumer_files_fd() : edge.producer_files_fd(), peer_bell.fd()};
+  auto answer = call({{"op", "connect"}, {"direction", in ? "in" : "out"}, {"peer", peer}}, fds, timeout);
+  if (!answer) return answer.error();
+  return {};
+}
+
+Result<void> StageWorker::give_inputs(const ipc::InputArena& inputs, std::chrono::nanoseconds timeout) {
+  const std::array fds{inputs.fd()};
+  auto answer = call({{"op", "inputs"}, {"slot_bytes", inputs.slot_bytes().count}}, fds, timeout);
+  if (!answer) return answer.error();
   return {};
 }
 
@@ -98,14 +106,14 @@ Result<void> StageWorker::begin_measure(const ipc::MemoryFile& inputs, const Eff
                                         const ipc::MemoryFile* outputs) {
   const std::array fds{inputs.fd(), outputs == nullptr ? inputs.fd() : outputs->fd()};
   auto sent =
-      process_->send({{"op", "measure"}, {"warm", effort.warm}, {"runs", effort.runs}, {"seconds", effort.seconds}},
-                     std::span(fds).first(outputs == nullptr ? 1 : 2));
+      worker_->send({{"op", "measure"}, {"warm", effort.warm}, {"runs", effort.runs}, {"seconds", effort.seconds}},
+                    std::span(fds).first(outputs == nullptr ? 1 : 2));
   if (!sent) return explain(sent.error());
   return {};
 }
 
 Result<StageWorker::Measurement> StageWorker::finish_measure(std::chrono::nanoseconds timeout) {
-  auto answer = process_->receive(timeout);
+  auto answer = worker_->receive(timeout);
   if (!answer) return explain(answer.error());
   const auto field = [&](std::string_view name) {
     const auto* value = answer->if_contains(name);
@@ -117,7 +125,7 @@ Result<StageWorker::Measurement> StageWorker::finish_measure(std::chrono::nanose
 
 std::string StageWorker::label() const {
   const std::string_view place = node_ == nullptr ? "profiling" : std::string_view(node_->name);
-  return fmt::format("worker {} (layers {}-{}, process {})", place, first_layer_, last_layer_, process_->pid());
+  return fmt::format("worker {} (layers {}-{}, {})", place, first_layer_, last_layer_, worker_->name());
 }
 
 void StageWorker::leave_node() const {
@@ -125,17 +133,27 @@ void StageWorker::leave_node() const {
 }
 
 Error StageWorker::reason_of_death() {
-  const std::string how = process_->describe_end(std::chrono::milliseconds(1000));
+  const std::string how = worker_->describe_end(std::chrono::milliseconds(1000));
   if (group_) {
-    const auto usage = group_->read();
-    if (usage && usage->oom_kills > 0) {
-      return {Errc::OutOfMemory,
-              fmt::format("{} was killed for memory: node '{}' has {}, the worker's peak was {}; give the node more or "
-                          "fewer layers",
-                          label(), node_->name, format_bytes(node_->spec().memory), format_bytes(usage->memory_peak))};
+    const auto details = group_->read_details();
+    if (details && details->oom_kills > 0) {
+      return {
+          Errc::OutOfMemory,
+          fmt::format("{} was killed for memory: node '{}' has {}, the worker's peak was {}; give the node more or "
+                      "fewer layers",
+                      label(), node_->name, format_bytes(node_->spec().memory), format_bytes(details->memory_peak))};
     }
   }
   return {Errc::WorkerDied, fmt::format("{} {}", label(), how)};
+}
+
+Result<boost::json::object> StageWorker::call(const boost::json::object& request, std::span<const int> fds,
+                                              std::chrono::nanoseconds timeout) {
+  asked_ = true;
+  auto answer = worker_->call(request, fds, timeout);
+  asked_ = false;
+  if (!answer) return explain(answer.error());
+  return answer;
 }
 
 Error StageWorker::explain(const Error& error) {

@@ -2,17 +2,21 @@
 #pragma once
 
 #include "runtime/runtime_state.hpp"
-#include "runtime/worker_process.hpp"
+#include "runtime/worker.hpp"
 
 #include <amp4ec/ipc/edge.hpp>
 #include <amp4ec/ipc/event_fd.hpp>
+#include <amp4ec/ipc/input_arena.hpp>
 #include <amp4ec/ipc/worker_counters.hpp>
 #include <amp4ec/model/segment.hpp>
 #include <amp4ec/schedule/worker_state.hpp>
 
+#include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 
 namespace amp4ec::detail {
@@ -22,18 +26,27 @@ enum class Direction { In, Out };  ///< Of an edge, seen from the worker.
 /// Values in shared memory, as a worker takes them for `measure`. @error ValueNotTransferable, SystemCall.
 Result<ipc::MemoryFile> share_values(const Values& values);
 
-/// The host's picture of one worker: its process, its group, its counters. Driven by one thread at a time.
+/// The host's picture of one worker: how to reach it, its group, its counters. Driven by one thread at a time.
 class StageWorker {
  public:
-  /// Starts the process on the node (null: without limits).
-  static Result<std::unique_ptr<StageWorker>> start(RuntimeState& runtime, Node* node, std::uint8_t id);
+  /// Starts the worker on the node (null: without limits).
+  static Result<std::unique_ptr<StageWorker>> start(RuntimeState& runtime, Node* node, std::uint8_t id,
+                                                    WorkerKind kind = WorkerKind::process);
 
   /// Sends a segment; `finish_load` waits for it. Apart, so that several workers load at once. May be repeated.
   Result<void> begin_load(const Segment& segment, Form form);
   Result<void> finish_load(std::chrono::nanoseconds timeout);
 
-  /// Gives the worker one end of an edge; `peer_bell` is what it rings. @error as WorkerProcess::call.
-  Result<void> connect(Direction direction, std::uint8_t peer, const ipc::Edge& edge, const ipc::EventFd& peer_bell);
+  /// Asks in which form the loaded segment was found to run fastest, so that the worker after this one need not search.
+  /// For a worker that has answered.
+  Result<void> learn_form();
+
+  /// Gives the worker one end of an edge, in the place of any that it had with this peer; `peer_bell` is what it rings.
+  /// A worker takes it between two requests. @error as WorkerProcess::call.
+  Result<void> connect(Direction direction, std::uint8_t peer, const ipc::Edge& edge, const ipc::EventFd& peer_bell,
+                       std::chrono::nanoseconds timeout);
+  /// Shows it where the inputs of requests lie. @error as WorkerProcess::call.
+  Result<void> give_inputs(const ipc::InputArena& inputs, std::chrono::nanoseconds timeout);
 
   struct Measurement {
     double median_us = 0;
@@ -58,10 +71,13 @@ class StageWorker {
   /// Why the worker ended, as an error for its requests: WorkerDied, or OutOfMemory with limit and peak.
   Error reason_of_death();
 
+  /// Whether it has been asked something on its control channel and has not answered. Thread-safe.
+  [[nodiscard]] bool is_asked() const noexcept { return asked_; }
+
   [[nodiscard]] std::string label() const;
   [[nodiscard]] Node* node() const noexcept { return node_; }
   [[nodiscard]] std::uint8_t id() const noexcept { return id_; }
-  [[nodiscard]] WorkerProcess& process() noexcept { return *process_; }
+  [[nodiscard]] Worker& worker() noexcept { return *worker_; }
   [[nodiscard]] const ipc::EventFd& bell() const noexcept { return bell_; }
   [[nodiscard]] const std::optional<cgroup::Group>& group() const noexcept { return group_; }
   [[nodiscard]] const ipc::WorkerCounters& counters() const noexcept { return *counters_; }
@@ -70,22 +86,34 @@ class StageWorker {
   [[nodiscard]] std::size_t last_layer() const noexcept { return last_layer_; }
 
  private:
-  StageWorker(Node* node, std::uint8_t id, ipc::EventFd bell, std::shared_ptr<ipc::WorkerCounters> counters)
-      : node_(node), id_(id), bell_(std::move(bell)), counters_(std::move(counters)) {}
+  StageWorker(RuntimeState& runtime, Node* node, std::uint8_t id, ipc::EventFd bell,
+              std::shared_ptr<ipc::WorkerCounters> counters)
+      : runtime_(runtime.shared_from_this()),
+        node_(node),
+        id_(id),
+        bell_(std::move(bell)),
+        counters_(std::move(counters)) {}
 
+  Result<boost::json::object> call(const boost::json::object& request, std::span<const int> fds,
+                                   std::chrono::nanoseconds timeout);
   /// Errors of the control channel, with the worker's name and the true reason when it died.
   Error explain(const Error& error);
 
+  std::shared_ptr<RuntimeState> runtime_;
   Node* node_;
   std::uint8_t id_;
   std::size_t first_layer_ = 0;
   std::size_t last_layer_ = 0;
+  std::string hash_;  ///< Of the segment that is loaded.
+  unsigned threads_ = 1;
+  std::shared_ptr<const ipc::MemoryFile> archive_;  ///< Of what it has loaded: kept for the one after it.
   Bytes base_memory_;
+  std::atomic<bool> asked_ = false;
   bool limits_own_memory_ = false;  // No group limits it.
   ipc::EventFd bell_;
   std::shared_ptr<ipc::WorkerCounters> counters_;
-  std::optional<cgroup::Group> group_;  // outlives the process, which runs in it
-  std::optional<WorkerProcess> process_;
+  std::optional<cgroup::Group> group_;  // outlives the process that runs in it
+  std::unique_ptr<Worker> worker_;
 };
 
 }  // namespace amp4ec::detail

@@ -1,33 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <amp4ec/runtime/worker_main.hpp>
 
-#include "model/wire.hpp"
-#include "runtime/control_protocol.hpp"
-#include "runtime/probe_child.hpp"
-#include "runtime/ungrouped_limits.hpp"
+#include "runtime/fork_server.hpp"
+#include "runtime/worker_loop.hpp"
 #include "runtime/worker_process.hpp"
 
-#include <amp4ec/ipc/clock.hpp>
-#include <amp4ec/ipc/control_channel.hpp>
-#include <amp4ec/ipc/edge_consumer.hpp>
-#include <amp4ec/ipc/edge_producer.hpp>
-#include <amp4ec/ipc/event_fd.hpp>
-#include <amp4ec/ipc/memory_file.hpp>
-#include <amp4ec/ipc/wait_until.hpp>
-#include <amp4ec/ipc/worker_counters.hpp>
-#include <amp4ec/model/operator_library.hpp>
 #include <amp4ec/model/segment_executor.hpp>
 
-#include <fmt/format.h>
-
-#include <algorithm>
-#include <charconv>
-#include <cstdio>
-#include <cstring>
-#include <map>
-#include <optional>
 #include <thread>
 
+#include <fcntl.h>
 #include <malloc.h>
 #include <poll.h>
 #include <unistd.h>
@@ -35,278 +17,6 @@
 namespace amp4ec {
 
 namespace {
-
-namespace json = boost::json;
-using Clock = std::chrono::steady_clock;
-
-double microseconds_since(Clock::time_point start) {
-  return std::chrono::duration<double, std::micro>(Clock::now() - start).count();
-}
-
-double number(const json::object& object, std::string_view key) {
-  const json::value* value = object.if_contains(key);
-  boost::system::error_code failed;
-  return value == nullptr ? 0 : value->to_number<double>(failed);
-}
-
-std::string_view text(const json::object& object, std::string_view key) {
-  const json::value* value = object.if_contains(key);
-  return value != nullptr && value->is_string() ? std::string_view(value->get_string()) : std::string_view();
-}
-
-/// One worker: a segment, the edges that lead to it and from it, one thread that serves both host and requests.
-class Worker {
- public:
-  explicit Worker(ipc::ControlChannel channel) : channel_(std::move(channel)) {}
-
-  /// Serves until the host closes its end.
-  void serve() {
-    while (true) {
-      // Silence the bell before looking: a message that arrives after the look rings it again.
-      if (bell_) (void)bell_->drain();
-      const bool worked = take_requests();
-      pollfd waits[2] = {{channel_.fd(), POLLIN, 0}, {bell_ ? bell_->fd() : -1, POLLIN, 0}};
-      if (poll(waits, 2, worked ? 0 : -1) < 0) continue;
-      if (waits[0].revents != 0 && !take_control_message()) return;
-    }
-  }
-
- private:
-  // -- control -------------------------------------------------------------------------------------------------------
-
-  bool take_control_message() {
-    auto message = channel_.receive(std::chrono::seconds(1));
-    if (!message) return message.error().code == Errc::WorkerUnresponsive;
-    const auto answer = answer_to(*message);
-    return static_cast<bool>(channel_.send(answer ? json::serialize(*answer) : detail::error_text(answer.error())));
-  }
-
-  Result<json::object> answer_to(ipc::ControlMessage& message) {
-    boost::system::error_code failed;
-    const json::value request = json::parse(message.text, failed);
-    if (failed || !request.is_object()) return Error{Errc::ProtocolViolation, "the request is not a JSON object"};
-    const auto& object = request.get_object();
-    const std::string_view op = text(object, "op");
-    if (op == "operators" && message.fds.empty()) return load_operators(object);
-    if (op == "probe" && (message.fds.size() == 1 || message.fds.size() == 2)) return probe(object, message.fds);
-    if (op == "load" && message.fds.size() == 3) return load(object, message.fds);
-    if (op == "connect" && message.fds.size() == 2) return connect(object, message.fds);
-    if (op == "measure" && (message.fds.size() == 1 || message.fds.size() == 2)) return measure(object, message.fds);
-    return Error{Errc::ProtocolViolation, fmt::format("no operation '{}' with {} descriptors", op, message.fds.size())};
-  }
-
-  static Result<json::object> load_operators(const json::object& request) {
-    if (auto loaded = load_operator_library(std::string(text(request, "library"))); !loaded) return loaded.error();
-    return json::object{};
-  }
-
-  static Result<json::object> probe(const json::object& request, const std::vector<ipc::UniqueFd>& fds) {
-    detail::ProbeRequest probe;
-    probe.name = text(request, "file");
-    probe.file = fds[0].get();
-    if (fds.size() == 2) probe.example = fds[1].get();
-    probe.memory = Bytes{static_cast<std::uint64_t>(number(request, "memory_bytes"))};
-    probe.timeout = std::chrono::milliseconds(static_cast<std::int64_t>(number(request, "timeout_ms")));
-    if (auto sound = detail::probe_in_child(probe); !sound) return sound.error();
-    return json::object{};
-  }
-
-  Result<json::object> load(const json::object& request, std::vector<ipc::UniqueFd>& fds) {
-    const auto form = parse_form(text(request, "form"));
-    if (!form) return form.error();
-    const std::uint64_t base = detail::resident_memory(getpid()).anonymous.count;
-    auto counters = ipc::WorkerCounters::attach(std::move(fds[1]));
-    if (!counters) return counters.error();
-    counters_.emplace(std::move(*counters));
-    bell_.emplace(ipc::EventFd::adopt(std::move(fds[2])));
-
-    if (const auto memory = static_cast<std::uint64_t>(number(request, "memory_bytes")); memory > 0) {
-      if (auto limited = detail::limit_own_memory(Bytes{memory}); !limited) return limited.error();
-    }
-
-    const auto start = Clock::now();
-    auto file = ipc::MemoryFile::adopt(std::move(fds[0]));
-    if (!file) return file.error();
-    auto archive = file->map_read_only();
-    if (!archive) return archive.error();
-    auto executor = make_executor(archive->bytes(), static_cast<std::size_t>(number(request, "outputs")), *form);
-    if (!executor) return executor.error();
-    executor_ = std::move(*executor);
-    counters_->set_phase(ipc::WorkerPhase::ready);
-    return json::object{
-        {"version", detail::protocol_version}, {"base_bytes", base}, {"load_us", microseconds_since(start)}};
-  }
-
-  Result<json::object> connect(const json::object& request, std::vector<ipc::UniqueFd>& fds) {
-    auto edge = ipc::Edge::open(std::move(fds[0]));
-    if (!edge) return edge.error();
-    auto peer_bell = ipc::EventFd::adopt(std::move(fds[1]));
-    const auto peer = static_cast<std::uint8_t>(number(request, "peer"));
-    if (text(request, "direction") == "in") {
-      auto consumer = ipc::EdgeConsumer::attach(*edge, std::move(peer_bell));
-      if (!consumer) return consumer.error();
-      inputs_.push_back(std::move(*consumer));
-    } else {
-      auto producer = ipc::EdgeProducer::attach(*edge, std::move(peer_bell));
-      if (!producer) return producer.error();
-      outputs_.insert_or_assign(peer, std::move(*producer));
-    }
-    return json::object{};
-  }
-
-  Result<json::object> measure(const json::object& request, std::vector<ipc::UniqueFd>& fds) {
-    if (!executor_) return Error{Errc::ProtocolViolation, "nothing is loaded that could be measured"};
-    auto file = ipc::MemoryFile::adopt(std::move(fds[0]));
-    if (!file) return file.error();
-    auto message = file->map_read_only();
-    if (!message) return message.error();
-    auto inputs = detail::decode_copy(message->bytes());
-    if (!inputs) return inputs.error();
-
-    for (auto warm = number(request, "warm"); warm > 0; --warm) {
-      if (auto output = executor_->run(*inputs); !output) return output.error();
-    }
-    if (fds.size() == 2) {
-      if (auto kept = keep_output(*inputs, std::move(fds[1])); !kept) return kept.error();
-    }
-    const auto runs = static_cast<std::size_t>(number(request, "runs"));
-    const auto until_us = number(request, "seconds") * 1e6;
-    std::vector<double> times;
-    const auto start = Clock::now();
-    while (times.size() < runs || microseconds_since(start) < until_us) {
-      const auto began = Clock::now();
-      if (auto output = executor_->run(*inputs); !output) return output.error();
-      times.push_back(microseconds_since(began));
-    }
-    const double elapsed_us = microseconds_since(start);
-    std::sort(times.begin(), times.end());
-    const auto quantile = [&](double q) {
-      return times.empty() ? 0 : times[static_cast<std::size_t>(q * static_cast<double>(times.size() - 1))];
-    };
-    const double median = quantile(0.5);
-    return json::object{{"runs", times.size()},
-                        {"seconds", elapsed_us / 1e6},
-                        {"median_us", median},
-                        {"p99_us", quantile(0.99)},
-                        {"spread", median > 0 ? (quantile(0.75) - quantile(0.25)) / median : 0}};
-  }
-
-  /// Runs once and leaves the result where the host can read it, or hand it to the next segment's `measure`.
-  Result<void> keep_output(const Values& inputs, ipc::UniqueFd fd) {
-    auto file = ipc::MemoryFile::adopt(std::move(fd));
-    if (!file) return file.error();
-    auto memory = file->map();
-    if (!memory) return memory.error();
-    auto outputs = executor_->run(inputs);
-    if (!outputs) return outputs.error();
-    auto length = detail::encode(*outputs, memory->bytes());
-    if (!length) return length.error();
-    return {};
-  }
-
-  // -- requests ------------------------------------------------------------------------------------------------------
-
-  /// One message from each edge, so that no predecessor starves another. True when there was any.
-  bool take_requests() {
-    bool any = false;
-    for (ipc::EdgeConsumer& input : inputs_) {
-      auto message = input.try_receive();
-      if (!message) _exit(3);  // A peer broke the protocol: nothing from it can be trusted, and the host sees the end.
-      if (!*message) continue;
-      any = true;
-      serve_request(std::make_shared<ipc::EdgeConsumer::Message>(std::move(**message)));
-    }
-    return any;
-  }
-
-  /// Messages behind the one in hand.
-  [[nodiscard]] std::uint64_t waiting() const {
-    std::uint64_t sum = 0;
-    for (const ipc::EdgeConsumer& input : inputs_) sum += input.waiting();
-    return sum;
-  }
-
-  void serve_request(std::shared_ptr<ipc::EdgeConsumer::Message> message) {
-    const auto start = Clock::now();
-    ipc::Descriptor descriptor = message->descriptor();
-    const std::uint64_t now = ipc::monotonic_ns();
-    counters_->begin(descriptor.request_id, std::chrono::nanoseconds(now - std::min(now, descriptor.sent_ns)));
-    counters_->add_received(Bytes{descriptor.length});
-    counters_->set_queued(waiting());
-    descriptor.hop = static_cast<std::uint8_t>(std::min<int>(descriptor.hop + 1, descriptor.route_length));
-
-    auto result = run_segment(std::move(message), descriptor);
-    const bool succeeded = result.has_value();
-    Outgoing outgoing = succeeded ? std::move(*result) : error_message(result.error(), descriptor);
-    // Counted before anybody can learn of the result: whoever has an answer finds it in the counters.
-    counters_->add_sent(Bytes{outgoing.descriptor.length});
-    counters_->set_queued(waiting());
-    counters_->complete(std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start), succeeded);
-    (void)outgoing.edge->publish(std::move(outgoing.slot), outgoing.descriptor);  // Fails only when the peer is gone.
-  }
-
-  /// A message that is written and not yet sent.
-  struct Outgoing {
-    ipc::EdgeProducer* edge;
-    ipc::EdgeProducer::Slot slot;
-    ipc::Descriptor descriptor;
-  };
-
-  /// Runs the segment and writes the result for the next worker on the route, or for the host.
-  Result<Outgoing> run_segment(std::shared_ptr<ipc::EdgeConsumer::Message> message, ipc::Descriptor descriptor) {
-    const auto output = outputs_.find(descriptor.destination().value_or(detail::host_id));
-    if (output == outputs_.end()) {
-      return Error{Errc::ProtocolViolation, "the route leads to a worker that is not connected"};
-    }
-    // The tensors keep the input's slot. It is free again when this function returns, before anybody learns of the
-    // result: then as many slots as requests are enough.
-    auto inputs = detail::decode_in_place(message->payload(), message);
-    message.reset();
-    if (!inputs) return inputs.error();
-    auto results = executor_->run(*inputs);
-    if (!results) return results.error();
-    auto slot = acquire(output->second);
-    if (!slot) return slot.error();
-    auto length = detail::encode(*results, slot->payload());
-    if (!length) return length.error();
-    descriptor.length = *length;
-    return Outgoing{&output->second, std::move(*slot), descriptor};
-  }
-
-  Result<ipc::EdgeProducer::Slot> acquire(ipc::EdgeProducer& output) {
-    while (true) {
-      auto slot = output.try_acquire();
-      if (!slot) return slot.error();
-      if (*slot) return std::move(**slot);
-      if (auto waited = ipc::wait_until(
-              *bell_, [&] { return output.slot_available(); }, ipc::forever);
-          !waited) {
-        return waited.error();
-      }
-    }
-  }
-
-  /// Errors go straight to the host, whatever is left of the route.
-  Outgoing error_message(const Error& error, ipc::Descriptor descriptor) {
-    auto& host = outputs_.at(detail::host_id);
-    auto slot = acquire(host);
-    if (!slot) _exit(3);                   // The host broke the protocol: there is nobody left to serve.
-    constexpr std::size_t longest = 1000;  // LibTorch can print whole programs.
-    const std::string what = detail::error_text({error.code, error.message.substr(0, longest)});
-    descriptor.kind = ipc::MessageKind::error;
-    descriptor.hop = descriptor.route_length;
-    descriptor.length = std::min(what.size(), slot->payload().size());
-    std::memcpy(slot->payload().data(), what.data(), descriptor.length);
-    return {&host, std::move(*slot), descriptor};
-  }
-
-  ipc::ControlChannel channel_;
-  std::optional<ipc::EventFd> bell_;
-  std::optional<ipc::WorkerCounters> counters_;
-  std::unique_ptr<SegmentExecutor> executor_;
-  std::vector<ipc::EdgeConsumer> inputs_;
-  std::map<std::uint8_t, ipc::EdgeProducer> outputs_;
-};
 
 /// Ends the process when the host is gone, even while an operator computes.
 void end_with_host(int channel) {
@@ -327,22 +37,21 @@ void keep_freed_memory() {
 
 }  // namespace
 
-int worker_main(int argc, char** argv) {
-  int fd = -1;
-  const std::string_view argument = argc == 2 ? argv[1] : "";
-  std::from_chars(argument.data(), argument.data() + argument.size(), fd);
-  auto channel = fd < 0 ? Result<ipc::ControlChannel>(Error{Errc::InvalidArgument, "no control channel"})
-                        : ipc::ControlChannel::adopt(ipc::UniqueFd(fd));
-  if (!channel) {
-    std::fputs("amp4ec-worker is started by amp4ec, not by hand\n", stderr);
-    return 2;
+std::optional<int> worker_main(int argc, char** argv) {
+  const int fd = detail::fork_server_channel(argc, argv);
+  if (fd < 0) {
+    detail::host_can_be_worker();
+    return std::nullopt;
   }
+  auto host = ipc::ControlChannel::adopt(ipc::UniqueFd(fd));
+  if (!host) return 2;
   fcntl(fd, F_SETFD, FD_CLOEXEC);
   keep_freed_memory();
   disable_fuser_in_this_process();
-  end_with_host(fd);
-  Worker(std::move(*channel)).serve();
-  return 0;
+  auto channel = detail::serve_forks(std::move(*host));
+  if (!channel || !channel->receive(ipc::forever)) return 0;  // The host is gone, or could not place this one.
+  end_with_host(channel->fd());
+  return detail::serve_requests(std::move(*channel));
 }
 
 }  // namespace amp4ec

@@ -1,26 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/worker_process.hpp"
 
-#include "runtime/control_protocol.hpp"
-
 #include <amp4ec/model/operator_library.hpp>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <array>
-#include <cerrno>
+#include <atomic>
+#include <csignal>
 #include <cstdlib>
-#include <cstring>
 #include <fstream>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
-#include <csignal>
 
 // Where the build says that the worker will be.
 #ifndef AMP4EC_INSTALLED_WORKER
@@ -36,64 +31,13 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr int control_fd = 3;
-constexpr std::chrono::milliseconds patience{1000};  ///< For a worker to end by itself before it is killed.
-
-// Spinning OpenMP threads burn a CPU quota without computing; worker threads follow the quota.
-std::vector<std::string> worker_environment(unsigned threads) {
-  static constexpr std::array<std::string_view, 4> ours = {
-      "OMP_NUM_THREADS=", "OPENBLAS_NUM_THREADS=", "MKL_NUM_THREADS=", "OMP_WAIT_POLICY="};
-  std::vector<std::string> environment;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    const std::string_view text = *entry;
-    const bool replaced =
-        std::any_of(ours.begin(), ours.end(), [&](std::string_view name) { return text.starts_with(name); });
-    if (!replaced) environment.emplace_back(text);
-  }
-  for (std::size_t i = 0; i < 3; ++i) environment.push_back(fmt::format("{}{}", ours[i], threads));
-  environment.push_back(std::string(ours[3]) + "PASSIVE");
-  return environment;
-}
-
-std::vector<char*> pointers_to(std::vector<std::string>& texts) {
-  std::vector<char*> pointers;
-  for (std::string& text : texts) pointers.push_back(text.data());
-  pointers.push_back(nullptr);
-  return pointers;
-}
-
-// Runs in the child of a process that may have many threads: only async-signal-safe calls, no allocation.
-[[noreturn]] void become_worker(int channel, const char* executable, char** arguments, char** environment) {
-  // All signals are blocked. The host's handlers must not run here.
-  for (int number = 1; number < NSIG; ++number) signal(number, SIG_DFL);
-  // An interrupt from the terminal reaches the whole process group; the host decides when its workers end.
-  signal(SIGINT, SIG_IGN);
-  signal(SIGPIPE, SIG_IGN);
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
-  if (channel == control_fd) {
-    if (fcntl(control_fd, F_SETFD, 0) < 0) _exit(126);
-  } else if (dup2(channel, control_fd) < 0) {
-    _exit(126);
-  }
-  // The host's descriptors are not for workers. And with a copy of the host's end of a channel, its own or another
-  // worker's, nobody would see the host die.
-  syscall(SYS_close_range, control_fd + 1, ~0U, 0);
-  char go = 0;
-  if (read(control_fd, &go, 1) != 1) _exit(125);  // The host is gone or could not place this process.
-  execve(executable, arguments, environment);
-  _exit(127);
-}
-
-std::string in_words(int status) {
-  if (WIFSIGNALED(status))
-    return fmt::format("was killed by signal {} ({})", WTERMSIG(status), strsignal(WTERMSIG(status)));
-  if (WEXITSTATUS(status) == 127) return "could not be executed";
-  return fmt::format("exited with status {}", WEXITSTATUS(status));
-}
+std::atomic<bool> host_is_worker = false;
 
 }  // namespace
+
+void host_can_be_worker() noexcept {
+  host_is_worker = true;
+}
 
 Result<fs::path> find_worker(const fs::path& wanted) {
   std::vector<fs::path> places;
@@ -101,6 +45,8 @@ Result<fs::path> find_worker(const fs::path& wanted) {
     places = {wanted};
   } else if (const char* named = std::getenv("AMP4EC_WORKER"); named != nullptr && *named != '\0') {
     places = {named};
+  } else if (host_is_worker) {
+    places = {"/proc/self/exe"};  // The child that executes it is still this program; also when its file is replaced.
   } else {
     std::error_code failed;
     const fs::path here = fs::read_symlink("/proc/self/exe", failed).parent_path();
@@ -135,55 +81,33 @@ ResidentMemory resident_memory(pid_t process) {
   return memory;
 }
 
-Result<WorkerProcess> WorkerProcess::start(const fs::path& executable, unsigned threads,
-                                           const std::function<Result<void>(pid_t)>& before_exec) {
-  auto ends = ipc::ControlChannel::create_pair();
-  if (!ends) return ends.error();
-  auto& [host_end, worker_end] = *ends;
-
-  const std::string path = executable.string();
-  std::vector<std::string> arguments{path, std::to_string(control_fd)};
-  std::vector<std::string> environment = worker_environment(threads);
-  std::vector<char*> argv = pointers_to(arguments);
-  std::vector<char*> envp = pointers_to(environment);
-
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  const pid_t pid = fork();
-  const int fork_errno = errno;
-  if (pid == 0) become_worker(worker_end.fd(), path.c_str(), argv.data(), envp.data());
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (pid < 0) return Error{Errc::SystemCall, fmt::format("fork of a worker: {}", std::strerror(fork_errno))};
-
-  ipc::UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
-  if (!pidfd) {
-    const int pidfd_errno = errno;
-    kill(pid, SIGKILL);
-    waitpid(pid, nullptr, 0);
-    return Error{Errc::SystemCall, fmt::format("pidfd_open: {}", std::strerror(pidfd_errno))};
-  }
-  WorkerProcess worker(pid, std::move(pidfd), std::move(host_end));
-  if (before_exec) {
-    if (auto placed = before_exec(pid); !placed) return placed.error();
+Result<WorkerProcess> WorkerProcess::start(ForkServer& server, const std::function<Result<void>(pid_t)>& before_start) {
+  auto child = server.fork_worker();
+  if (!child) return child.error();
+  WorkerProcess worker(std::move(*child));
+  if (before_start) {
+    if (auto placed = before_start(worker.pid()); !placed) return placed.error();
   }
   if (auto sent = worker.channel_.send("!"); !sent) return sent.error();
   return worker;
 }
 
 WorkerProcess::WorkerProcess(WorkerProcess&& other) noexcept
-    : pid_(std::exchange(other.pid_, -1)),
+    : Worker(std::move(other)),
+      pid_(std::exchange(other.pid_, -1)),
       pidfd_(std::move(other.pidfd_)),
-      channel_(std::move(other.channel_)),
+      status_(std::move(other.status_)),
+      end_mutex_(std::move(other.end_mutex_)),
       end_(std::move(other.end_)) {}
 
 WorkerProcess& WorkerProcess::operator=(WorkerProcess&& other) noexcept {
   if (this != &other) {
     stop();
+    Worker::operator=(std::move(other));
     pid_ = std::exchange(other.pid_, -1);
     pidfd_ = std::move(other.pidfd_);
-    channel_ = std::move(other.channel_);
+    status_ = std::move(other.status_);
+    end_mutex_ = std::move(other.end_mutex_);
     end_ = std::move(other.end_);
   }
   return *this;
@@ -194,7 +118,7 @@ WorkerProcess::~WorkerProcess() {
 }
 
 void WorkerProcess::stop() noexcept {
-  if (pid_ < 0 || !end_.empty()) return;
+  if (pid_ < 0) return;
   kill_now();  // It holds nothing that needs an orderly end.
   try {
     (void)describe_end(patience);
@@ -208,42 +132,20 @@ void WorkerProcess::kill_now() const noexcept {
   if (pidfd_) syscall(SYS_pidfd_send_signal, pidfd_.get(), SIGKILL, nullptr, 0);
 }
 
-Result<void> WorkerProcess::send(const boost::json::object& request, std::span<const int> fds) {
-  auto sent = channel_.send(boost::json::serialize(request), fds);
-  if (!sent && sent.error().code == Errc::WorkerDied) {
-    return Error{Errc::WorkerDied, fmt::format("the worker process {}", describe_end(patience))};
-  }
-  return sent;
-}
-
-Result<boost::json::object> WorkerProcess::receive(std::chrono::nanoseconds timeout) {
-  auto message = channel_.receive(timeout);
-  if (!message) {
-    if (message.error().code != Errc::WorkerDied) return message.error();
-    return Error{Errc::WorkerDied, fmt::format("the worker process {}", describe_end(patience))};
-  }
-  boost::system::error_code failed;
-  auto answer = boost::json::parse(message->text, failed);
-  if (failed || !answer.is_object()) return Error{Errc::ProtocolViolation, "a worker's answer is not a JSON object"};
-  if (answer.get_object().contains("error")) return parse_error(message->text);
-  return std::move(answer.get_object());
-}
-
-Result<boost::json::object> WorkerProcess::call(const boost::json::object& request, std::span<const int> fds,
-                                                std::chrono::nanoseconds timeout) {
-  if (auto sent = send(request, fds); !sent) return sent.error();
-  return receive(timeout);
+std::string WorkerProcess::name() const {
+  return fmt::format("process {}", pid_);
 }
 
 std::string WorkerProcess::describe_end(std::chrono::milliseconds timeout) {
+  const std::lock_guard lock(*end_mutex_);
   if (!end_.empty()) return end_;
   const auto ended = ipc::detail::poll_fd(pidfd_.get(), POLLIN, timeout);
   if (!ended || !*ended) return "is still running";
+  // Its parent reaps it and says how it ended.
   int status = 0;
-  pid_t reaped = -1;
-  do reaped = waitpid(pid_, &status, 0);
-  while (reaped < 0 && errno == EINTR);
-  end_ = reaped == pid_ ? in_words(status) : "ended";  // Else the host's own SIGCHLD handler has reaped it.
+  const auto told = ipc::detail::poll_fd(status_.get(), POLLIN, patience);
+  const bool known = told && *told && ::read(status_.get(), &status, sizeof status) == sizeof status;
+  end_ = known ? how_it_ended(status) : "ended";  // Else the fork server has died before it.
   return end_;
 }
 

@@ -1,24 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <amp4ec/core/units.hpp>
-#include <amp4ec/ipc/control_channel.hpp>
-#include <amp4ec/ipc/unique_fd.hpp>
+#include "runtime/fork_server.hpp"
+#include "runtime/worker.hpp"
 
-#include <boost/json/object.hpp>
+#include <amp4ec/core/units.hpp>
+#include <amp4ec/ipc/unique_fd.hpp>
 
 #include <chrono>
 #include <filesystem>
 #include <functional>
-#include <span>
+#include <memory>
+#include <mutex>
 #include <string>
 
 #include <sys/types.h>
 
 namespace amp4ec::detail {
 
-/// Finds the worker executable: the given path, $AMP4EC_WORKER, beside this program, in ../libexec/amp4ec, or where
-/// this build installs it. @error WorkerNotFound lists where it looked.
+/// From now on this program itself is the worker executable, unless another is named.
+void host_can_be_worker() noexcept;
+
+/// Finds the worker executable: the given path, $AMP4EC_WORKER, this program where it can be one, beside this program,
+/// in ../libexec/amp4ec, or where this build installs it. @error WorkerNotFound lists where it looked.
 Result<std::filesystem::path> find_worker(const std::filesystem::path& wanted);
 
 class WorkerProcess;
@@ -34,45 +38,36 @@ struct ResidentMemory {
 };
 ResidentMemory resident_memory(pid_t process);
 
-/// The host's side of one worker process. Move-only; the destructor ends the worker and reaps it.
-/// Not thread-safe but for `pid` and `kill_now`.
-class WorkerProcess {
+/// A worker in a process of its own. The destructor waits until it has ended.
+class WorkerProcess final : public Worker {
  public:
-  /// Starts the executable with so many threads for OpenMP and BLAS, which read their environment when they load.
-  /// `before_exec` runs in the host while the child waits, so that the child joins its cgroup before it uses memory.
-  /// @error WorkerNotFound, SystemCall, and what `before_exec` returns.
-  static Result<WorkerProcess> start(const std::filesystem::path& executable, unsigned threads,
-                                     const std::function<Result<void>(pid_t)>& before_exec);
+  /// Has a worker forked. `before_start` runs in the host while the worker waits, so that it joins its cgroup before it
+  /// uses memory. @error as ForkServer::fork_worker, and what `before_start` returns.
+  static Result<WorkerProcess> start(ForkServer& server, const std::function<Result<void>(pid_t)>& before_start);
 
   WorkerProcess(WorkerProcess&& other) noexcept;
   WorkerProcess& operator=(WorkerProcess&& other) noexcept;
-  ~WorkerProcess();
+  ~WorkerProcess() override;
 
-  [[nodiscard]] pid_t pid() const noexcept { return pid_; }
-  /// Readable once the worker has ended.
-  [[nodiscard]] int pidfd() const noexcept { return pidfd_.get(); }
-
-  /// Sends a request; `receive` takes its answer. Apart, so that several workers can load at once.
-  Result<void> send(const boost::json::object& request, std::span<const int> fds = {});
-  /// @error what the worker reports, WorkerDied with how it ended, WorkerUnresponsive after `timeout`.
-  Result<boost::json::object> receive(std::chrono::nanoseconds timeout);
-  Result<boost::json::object> call(const boost::json::object& request, std::span<const int> fds,
-                                   std::chrono::nanoseconds timeout);
-
-  void kill_now() const noexcept;
-
-  /// How it ended, in words, e.g. "was killed by signal 9 (Killed)"; reaps it. Waits at most `timeout`.
-  std::string describe_end(std::chrono::milliseconds timeout);
+  [[nodiscard]] pid_t pid() const noexcept override { return pid_; }
+  [[nodiscard]] std::string name() const override;
+  [[nodiscard]] int end_fd() const noexcept override { return pidfd_.get(); }
+  void kill_now() const noexcept override;
+  std::string describe_end(std::chrono::milliseconds timeout) override;
 
  private:
-  WorkerProcess(pid_t pid, ipc::UniqueFd pidfd, ipc::ControlChannel channel)
-      : pid_(pid), pidfd_(std::move(pidfd)), channel_(std::move(channel)) {}
+  explicit WorkerProcess(ForkServer::Child child)
+      : Worker(std::move(child.channel)),
+        pid_(child.pid),
+        pidfd_(std::move(child.pidfd)),
+        status_(std::move(child.status)) {}
   void stop() noexcept;
 
   pid_t pid_ = -1;
   ipc::UniqueFd pidfd_;
-  ipc::ControlChannel channel_;
-  std::string end_;  ///< Filled when reaped.
+  ipc::UniqueFd status_;  ///< See ForkServer::Child.
+  std::unique_ptr<std::mutex> end_mutex_ = std::make_unique<std::mutex>();
+  std::string end_;  ///< Guarded; filled when it has ended.
 };
 
 }  // namespace amp4ec::detail

@@ -12,51 +12,6 @@
 using namespace amp4ec;
 using namespace amp4ec::test;
 
-TEST_CASE("a worker that is killed fails its requests with how it ended; the others go on") {
-  const Model model = small_model();
-  const std::size_t last = model.layer_count() - 1;
-  Runtime runtime = Runtime::create({{"a", 1.0_cpu, 1_GiB}, {"b", 1.0_cpu, 1_GiB}}).value();
-  const std::size_t of_the_runtime = groups_left();
-  const auto input = random_inputs({3, 4}, 1).front();
-  SessionOptions options;
-  options.policy = "round-robin";  // Both get requests, however fast they are.
-  Session session =
-      runtime.open(model, plan_of({pipeline({{"a", 0, last}}), pipeline({{"b", 0, last}})}), input, options).value();
-
-  kill(session.stages().front().pid, SIGSTOP);
-  std::vector<std::future<Result<Value>>> answers;
-  for (std::size_t call = 0; call < session.max_in_flight(); ++call) {
-    answers.push_back(session.async_infer(input, boost::asio::use_future));
-  }
-  kill(session.stages().front().pid, SIGKILL);
-  int died = 0;
-  int answered = 0;
-  for (auto& answer : answers) {
-    const auto result = answer.get();
-    result ? ++answered : ++died;
-    if (!result) {
-      CHECK(result.error().code == Errc::WorkerDied);
-      CHECK(result.error().message.find("signal 9") != std::string::npos);
-    }
-  }
-  CHECK(died > 0);
-  CHECK(answered > 0);
-  for (int call = 0; call < 4; ++call) CHECK(session.infer(input).has_value());
-
-  runtime.monitor().sample();
-  CHECK_FALSE(runtime.monitor().snapshot("a").value().alive);
-  CHECK(runtime.monitor().snapshot("b").value().alive);
-
-  kill(session.stages().back().pid, SIGKILL);
-  Error error;
-  do error = session.infer(input).error();
-  while (error.code == Errc::WorkerDied);
-  CHECK(error.code == Errc::NoRoute);
-  CHECK(error.message.find("signal 9") != std::string::npos);
-  session.close();
-  CHECK(groups_left() == of_the_runtime);
-}
-
 TEST_CASE("a request that gets no answer in time fails, and its late answer is dropped") {
   const Model model = small_model();
   Runtime runtime = Runtime::create({{"a", 1.0_cpu, 1_GiB}}).value();

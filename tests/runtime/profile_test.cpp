@@ -89,6 +89,6 @@ TEST_CASE("the monitor sees what the workers of a node do") {
   CHECK(sample.cpu_quota == 1.0_cpu);
   if (runtime.capabilities().memory_limits) {
     CHECK(sample.resources_known);
-    CHECK(sample.memory > 10_MiB);
+    CHECK(sample.memory > 1_MiB);  // What it shares with the process that forked it is not its own.
   }
 }

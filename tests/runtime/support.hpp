@@ -4,12 +4,14 @@
 #include "model/support.hpp"
 #include "support/catch.hpp"
 
+#include <amp4ec/cgroup/hierarchy.hpp>
 #include <amp4ec/model/compare.hpp>
 #include <amp4ec/plan/plan.hpp>
 #include <amp4ec/runtime/runtime.hpp>
 
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <unistd.h>
@@ -48,6 +50,27 @@ inline Plan plan_of(std::vector<Pipeline> pipelines) {
 /// What the unsplit module answers.
 inline Value whole_answer(const Model& model, const Values& inputs) {
   return model.reference_executor().value()->run(inputs).value().front();
+}
+
+/// What the kernel says in a file of the node's group, the one above its worker's, without the newline. `file`: of v1
+/// and of v2. Empty when there is no such tree or file.
+inline std::string file_of_node(pid_t worker, cgroup::Controller controller, std::pair<std::string, std::string> file) {
+  namespace kernel = cgroup::detail;
+  const auto hierarchy = cgroup::Hierarchy::detect().value();
+  const auto groups =
+      cgroup::parse_own_groups(kernel::read_file("/proc/" + std::to_string(worker) + "/cgroup").value()).value();
+  for (const auto& tree : hierarchy.trees()) {
+    if (!tree.has(controller)) continue;
+    for (const auto& group : groups) {
+      const bool in_tree = tree.version == 2 ? group.hierarchy == 0
+                                             : kernel::has_word(group.controllers, ',', cgroup::to_string(controller));
+      if (!in_tree) continue;
+      const std::filesystem::path folder = tree.mount_point + kernel::group_below(tree.mount_root, group.path);
+      const auto text = kernel::read_file(folder.parent_path() / (tree.version == 2 ? file.second : file.first));
+      return text ? text->substr(0, text->find('\n')) : std::string();
+    }
+  }
+  return {};
 }
 
 /// Groups of this process that exist now, in any hierarchy.

@@ -27,13 +27,14 @@ class RuntimeState;
 }
 
 struct RuntimeOptions {
-  std::filesystem::path worker_executable;  ///< Empty: $AMP4EC_WORKER, beside the program, or where it was installed.
+  /// Empty: $AMP4EC_WORKER, the program itself where it calls `worker_main`, beside it, or where it was installed.
+  std::filesystem::path worker_executable;
   /// true: a limit that the kernel does not let us set is an error. false: work goes on without it, and
   /// `capabilities()` says so.
   bool require_limits = false;
   std::chrono::microseconds cpu_period{20'000};  ///< How often the kernel refills a CPU quota.
   /// What else holds a node, by its name: burst, weight, cpuset, memory_high, swap, pids. CPUs and memory are the
-  /// NodeSpec's, the period is the one above.
+  /// NodeSpec's, the period is the one above. Of these, each that the kernel does not let us set is left out by itself.
   std::map<std::string, cgroup::Limits> group_limits;
   std::chrono::milliseconds sample_interval{1'000};  ///< Of the Monitor; 10 ms at the least.
 };
@@ -43,12 +44,17 @@ struct Capabilities {
   std::string cgroups;         ///< "v1", "v2", "hybrid" or "none".
   bool cpu_limits = false;     ///< CPU quotas bind.
   bool memory_limits = false;  ///< Memory limits bind.
+  bool cpusets = false;        ///< Nodes can be held to certain CPUs (`RuntimeOptions::group_limits`).
+  bool pid_limits = false;     ///< Nodes can be held to a number of processes and threads.
+  bool freezing = false;       ///< The nodes' groups can be halted (`cgroup::Group::freeze`).
+  bool thread_groups = false;  ///< Threads of the host can be held to a share of the CPUs (`cgroup::ThreadGroup`).
   /// Where quotas do not bind: each worker is pinned to as many CPUs as its node's quota rounds up to.
   bool cpu_affinity = false;
   /// Where memory limits do not bind: each worker's own allocations are limited, and fail beyond its node's limit
   /// (RLIMIT_DATA). Workers of one node are not added up.
   bool memory_rlimits = false;
-  std::vector<std::string> missing;  ///< What could not be enforced and why; empty when everything binds.
+  /// What was to be enforced and could not be, each with the reason; empty when everything binds.
+  std::vector<std::string> missing;
 };
 
 /// How a profile is measured.

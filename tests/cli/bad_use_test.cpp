@@ -39,16 +39,14 @@ TEST_CASE("bad use ends with one clear line") {
   check_refused({"verify", "lstm", "--mode", "fast"}, 2, {"fast", "plain"});
   check_refused({"verify", "lstm", "--through", "air"}, 2, {"air", "memory"});
   check_refused({"run", "lstm", "--node", "a:1:0", "--policy", "luck"}, 2, {"luck", "round-robin"});
+  check_refused({"run", "lstm", "--node", "a:1:0", "--workers", "goblin"}, 2, {"goblin", "process", "thread"});
   check_refused({"run", "lstm", "--node", "a:1:0", "--inflight", "-3"}, 2, {"--inflight"});
   check_refused({"run", "lstm", "--node", "a:1:0", "--requests", "5", "--seconds", "5"}, 2, {"--requests"});
 }
 
 TEST_CASE("what comes in a later version is refused, not ignored") {
-  const std::vector<std::vector<std::string>> later = {{"--rate", "5"},
-                                                       {"--arrivals", "poisson"},
-                                                       {"--cache", "1MiB"},
-                                                       {"--workers", "thread"},
-                                                       {"--link", "a:b:1MB:1ms"}};
+  const std::vector<std::vector<std::string>> later = {
+      {"--rate", "5"}, {"--arrivals", "poisson"}, {"--cache", "1MiB"}, {"--link", "a:b:1MB:1ms"}};
   for (const auto& option : later) {
     check_refused({"run", "lstm", "--node", "a:1:0", option[0], option[1]}, 2, {option[0], "later version"});
   }

@@ -40,15 +40,22 @@ namespace {
   ::_exit(127);
 }
 
-/// The parent of a process called `amp4ec-worker`; nothing for any other process, or one that is gone by now.
-std::optional<pid_t> parent_of_worker(const fs::path& process) {
+/// A worker or what forks them: "PID (NAME) STATE PPID ...". Nothing for others, and for one that is gone by now.
+struct WorkerEntry {
+  pid_t pid;
+  pid_t parent;
+};
+std::optional<WorkerEntry> read_worker(const fs::path& process) {
   std::ifstream file(process / "stat");
   std::string stat;
-  std::getline(file, stat);  // "PID (NAME) STATE PPID ..."
-  constexpr std::string_view name = "(amp4ec-worker) ";
-  const auto found = stat.find(name);
-  if (found == std::string::npos) return std::nullopt;
-  return static_cast<pid_t>(std::strtol(stat.c_str() + found + name.size() + 1, nullptr, 10));
+  std::getline(file, stat);
+  for (const std::string_view name : {"(amp4ec-worker) ", "(amp4ec-fork) "}) {
+    const auto found = stat.find(name);
+    if (found == std::string::npos) continue;
+    return WorkerEntry{static_cast<pid_t>(std::strtol(stat.c_str(), nullptr, 10)),
+                       static_cast<pid_t>(std::strtol(stat.c_str() + found + name.size() + 1, nullptr, 10))};
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -88,7 +95,7 @@ Command::~Command() {
 }
 
 bool Command::wait_for_worker() {
-  while (workers_of(pid_) == 0) {
+  while (workers_of(pid_) < 2) {  // What forks them, and one of them.
     siginfo_t info{};
     if (::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid_)
       return false;
@@ -146,15 +153,19 @@ std::vector<std::string> groups_left(pid_t pid) {
   return left;
 }
 
-std::size_t workers_of(pid_t parent) {
-  std::size_t count = 0;
+std::size_t workers_of(pid_t ancestor) {
+  std::vector<WorkerEntry> all;
   std::error_code failed;
   for (fs::directory_iterator entry("/proc", failed), end; !failed && entry != end; entry.increment(failed)) {
     const std::string name = entry->path().filename().string();
     if (name.find_first_not_of("0123456789") != std::string::npos) continue;  // not a process
-    if (parent_of_worker(entry->path()) == parent) ++count;
+    if (const auto worker = read_worker(entry->path())) all.push_back(*worker);
   }
-  return count;
+  return static_cast<std::size_t>(std::ranges::count_if(all, [&](const WorkerEntry& worker) {
+    return worker.parent == ancestor || std::ranges::any_of(all, [&](const WorkerEntry& server) {
+             return worker.parent == server.pid && server.parent == ancestor;
+           });
+  }));
 }
 
 TemporaryFolder::TemporaryFolder() {

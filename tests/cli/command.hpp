@@ -51,8 +51,8 @@ void check_refused(const std::vector<std::string>& arguments, int exit, const st
 
 /// Names of cgroup folders that the process made and left.
 std::vector<std::string> groups_left(pid_t pid);
-/// Worker processes whose parent is this one.
-std::size_t workers_of(pid_t parent);
+/// Worker processes, and those that fork them, whose parent or grandparent is this one.
+std::size_t workers_of(pid_t ancestor);
 
 /// A folder that goes away with its owner.
 class TemporaryFolder {

@@ -3,6 +3,7 @@
 #include "support/catch.hpp"
 
 #include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 using namespace amp4ec::test;
@@ -19,4 +20,16 @@ TEST_CASE("a signal ends a run in order, whatever it is at") {
   CHECK(outcome.out.empty());
   CHECK(workers_of(::getpid()) == 0);
   CHECK(groups_left(outcome.pid).empty());
+}
+
+TEST_CASE("no worker outlives a run that is killed") {
+  Command command({"run", "lstm", "--node", "a:0.5:0", "--seconds", "600", "--json"});
+  REQUIRE(command.wait_for_worker());
+  command.signal(SIGKILL);
+  CHECK(command.wait().exit == 128 + SIGKILL);
+  // They are this process's children now. Ends with a time-out where one lives on.
+  while (workers_of(::getpid()) != 0) {
+    while (::waitpid(-1, nullptr, WNOHANG) > 0) continue;
+    ::usleep(1000);
+  }
 }

@@ -41,6 +41,12 @@ TEST_CASE("run serves a pipeline, compares every answer and measures the limit")
     CHECK(stage.at("throttled_us").to_number<double>() >= 0);
   }
   CHECK_FALSE(report.at("timeline").as_array().empty());
+  const auto& can = report.at("capabilities").as_object();
+  CHECK(can.at("cgroups").is_string());
+  for (const char* what : {"cpusets", "pid_limits", "freezing", "thread_groups", "cpu_affinity", "memory_rlimits"}) {
+    INFO(what);
+    CHECK(can.at(what).is_bool());
+  }
   CHECK(report.at("baseline").as_array().size() == 4);  // both nodes, single, all
   CHECK(report.at("baseline").at(0).at("node") == "high");
 
@@ -53,6 +59,7 @@ TEST_CASE("run serves a pipeline, compares every answer and measures the limit")
     CHECK(again.exit == 0);
     CHECK(again.out.find("every answer equal (40 answers") != std::string::npos);
     CHECK(again.out.find("limit: bare replicas") != std::string::npos);
+    CHECK(again.out.find("cgroups " + std::string(can.at("cgroups").as_string()) + ":") != std::string::npos);
   }
   SECTION("the plan's nodes must be there") {
     write_text(folder.file("report.json"), outcome.out);

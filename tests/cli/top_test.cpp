@@ -9,6 +9,7 @@
 
 #include <csignal>
 #include <sstream>
+#include <utility>
 
 using namespace amp4ec::test;
 
@@ -71,6 +72,45 @@ TEST_CASE("top sees the nodes and workers of another host while it runs") {
   CHECK(worker.at("pid").to_number<int>() > 0);
   CHECK(worker.at("errors") == 0);
   CHECK(worker.at("mean_service_us").to_number<double>() > 0);
+}
+
+TEST_CASE("top shows a worker that stands still as stalled") {
+  Command host({"run", "lstm", "--node", "stall-test:0.5:256MiB", "--pipelines", "1", "--seconds", "600",
+                "--stall-timeout", "600"});
+  REQUIRE(host.wait_for_worker());
+  const auto look = [] {
+    const Outcome outcome =
+        run_command({"top", "--json", "--iterations", "1", "--interval", "0.2", "--node", "stall-test"});
+    REQUIRE(outcome.exit == 0);
+    const auto nodes = lines_of(outcome).at(0).at("nodes").as_array();
+    return nodes.empty() ? boost::json::object() : nodes[0].as_object();
+  };
+  boost::json::object node;
+  pid_t stopped = 0;
+  while (node.empty() || node.at("node_state") != "stalled") {
+    node = look();
+    if (node.empty() && groups_left(host.pid()).empty() && workers_of(host.pid()) == 0) {
+      WARN("not tested: no groups can be made here");
+      return;
+    }
+    if (node.empty() || node.at("workers").as_array().empty()) continue;
+    const auto& worker = node.at("workers").at(0);
+    const auto pid = worker.at("pid").is_number() ? worker.at("pid").to_number<pid_t>() : 0;
+    const bool has_work = worker.at("state") == "busy" || worker.at("queue_depth").to_number<double>() > 0;
+    if (stopped == 0 && has_work && pid != 0) {
+      REQUIRE(::kill(pid, SIGSTOP) == 0);
+      stopped = pid;
+    } else if (stopped != 0 && !has_work && worker.at("state") != "stalled") {
+      REQUIRE(::kill(std::exchange(stopped, 0), SIGCONT) == 0);  // It was between two requests.
+    }
+  }
+  CHECK(node.at("workers").at(0).at("state") == "stalled");
+  CHECK(node.at("workers").at(0).at("pid") == stopped);
+  const Outcome text = run_command({"top", "--once", "--interval", "0.2", "--node", "stall-test"});
+  CHECK(text.out.find("stalled") != std::string::npos);
+  REQUIRE(::kill(stopped, SIGCONT) == 0);
+  host.signal(SIGINT);
+  (void)host.wait();
 }
 
 TEST_CASE("bad use of top ends with one clear line") {

@@ -13,37 +13,54 @@
 #include <filesystem>
 #include <fstream>
 #include <optional>
+#include <set>
 #include <string>
 #include <system_error>
 #include <thread>
+#include <utility>
+#include <vector>
 
 namespace amp4ec::cli {
 namespace {
 
-/// The parent of a process called `amp4ec-worker`; nothing for any other process.
-std::optional<pid_t> parent_of_worker(const std::filesystem::path& process) {
-  std::ifstream file(process / "stat");
+struct Process {
+  pid_t pid = 0;
+  pid_t parent = 0;
+  std::string name;
+};
+
+/// Nothing for one that is gone by now.
+std::optional<Process> read_process(const std::filesystem::path& folder) {
+  std::ifstream file(folder / "stat");
   std::string stat;
   std::getline(file, stat);  // "PID (NAME) STATE PPID ..."
-  constexpr std::string_view name = "(amp4ec-worker) ";
-  const auto found = stat.find(name);
-  if (found == std::string::npos) return std::nullopt;
-  const char* first = stat.data() + found + name.size() + 2;  // after "STATE "
-  pid_t parent = 0;
-  if (first >= stat.data() + stat.size()) return std::nullopt;
-  if (std::from_chars(first, stat.data() + stat.size(), parent).ec != std::errc{}) return std::nullopt;
-  return parent;
+  const std::size_t open = stat.find('(');
+  const std::size_t close = stat.rfind(") ");
+  constexpr std::size_t to_parent = 4;  // after ") STATE "
+  if (open == std::string::npos || close == std::string::npos || close + to_parent > stat.size()) return std::nullopt;
+  Process process;
+  const char* last = stat.data() + stat.size();
+  if (std::from_chars(stat.data(), last, process.pid).ec != std::errc{}) return std::nullopt;
+  if (std::from_chars(stat.data() + close + to_parent, last, process.parent).ec != std::errc{}) return std::nullopt;
+  process.name = stat.substr(open + 1, close - open - 1);
+  return process;
 }
 
+/// Workers are children of fork servers, which are children of this process. The servers are left: without one, a new
+/// one would be started.
 void end_workers() {
+  std::vector<Process> workers;
+  std::set<pid_t> parents{::getpid()};
   std::error_code failed;
   for (std::filesystem::directory_iterator entry("/proc", failed), end; !failed && entry != end;
        entry.increment(failed)) {
-    const std::string name = entry->path().filename().string();
-    pid_t pid = 0;
-    const auto [last, error] = std::from_chars(name.data(), name.data() + name.size(), pid);
-    if (error != std::errc{} || last != name.data() + name.size()) continue;
-    if (parent_of_worker(entry->path()) == ::getpid()) ::kill(pid, SIGKILL);
+    auto process = read_process(entry->path());
+    if (!process) continue;
+    if (process->name == "amp4ec-fork" && process->parent == ::getpid()) parents.insert(process->pid);
+    if (process->name == "amp4ec-worker") workers.push_back(std::move(*process));
+  }
+  for (const Process& worker : workers) {
+    if (parents.contains(worker.parent)) ::kill(worker.pid, SIGKILL);
   }
 }
 

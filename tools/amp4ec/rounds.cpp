@@ -47,11 +47,12 @@ Schedule make_schedule(const RoundOptions& options) {
 class Rounds {
  public:
   Rounds(Session& session, BareReplicas& replicas, const References& references, const RoundOptions& options,
-         const Interrupt& interrupt)
+         EventLog& events, const Interrupt& interrupt)
       : session_(session),
         replicas_(replicas),
         references_(references),
         options_(options),
+        events_(events),
         interrupt_(interrupt),
         schedule_(make_schedule(options)) {}
 
@@ -76,9 +77,11 @@ class Rounds {
 
   LoadResult run_load(std::size_t round) {
     const auto before = session_.stages();
+    const auto start = std::chrono::steady_clock::now();
     LoadResult load =
         run_closed_loop(session_, references_, {options_.in_flight, schedule_.load, requests_in(round)}, interrupt_);
     add_stages(before, session_.stages());
+    add_events(start, load.seconds);
     add_load(load);
     return load;
   }
@@ -92,11 +95,16 @@ class Rounds {
       use.cpu_s += seconds(after[i].cpu_time - before[i].cpu_time);
       use.throttled_us += 1e6 * seconds(after[i].throttled_time - before[i].throttled_time);
       use.requests += after[i].requests - before[i].requests;
-      if (use.latest.alive && !after[i].alive && !interrupt_) {
-        add_event(fmt::format("the worker of layers {}-{} on '{}' ended", after[i].first_layer, after[i].last_layer,
-                              after[i].node));
-      }
       use.latest = after[i];
+    }
+  }
+
+  /// What happens while there is no load counts to the moment when the load begins again.
+  void add_events(std::chrono::steady_clock::time_point start, double seconds) {
+    for (SessionEvent& event : events_.take()) {
+      const double second = std::chrono::duration<double>(event.time - start).count();
+      measured_.events.push_back({measured_.load.seconds + std::clamp(second, 0.0, seconds),
+                                  fmt::format("{} on '{}': {}", to_string(event.kind), event.node, event.what)});
     }
   }
 
@@ -151,6 +159,7 @@ class Rounds {
   BareReplicas& replicas_;
   const References& references_;
   const RoundOptions options_;
+  EventLog& events_;
   const Interrupt& interrupt_;
   const Schedule schedule_;
   Measurement measured_;
@@ -159,8 +168,8 @@ class Rounds {
 }  // namespace
 
 Result<Measurement> measure_rounds(Session& session, BareReplicas& replicas, const References& references,
-                                   const RoundOptions& options, const Interrupt& interrupt) {
-  return Rounds(session, replicas, references, options, interrupt).run();
+                                   const RoundOptions& options, EventLog& events, const Interrupt& interrupt) {
+  return Rounds(session, replicas, references, options, events, interrupt).run();
 }
 
 }  // namespace amp4ec::cli

@@ -3,6 +3,7 @@
 
 #include "bare_replicas.hpp"
 #include "closed_loop.hpp"
+#include "event_log.hpp"
 #include "references.hpp"
 
 #include <amp4ec/core/error.hpp>
@@ -58,8 +59,8 @@ struct Measurement {
 };
 
 /// Alternates between load on the session and bare replicas, so that both meet the same machine. Ends early when a
-/// request is lost. Blocks. @error what Baseline::run reports.
+/// request is lost. Blocks. `events`: where the session's come in. @error what Baseline::run reports.
 Result<Measurement> measure_rounds(Session& session, BareReplicas& replicas, const References& references,
-                                   const RoundOptions& options, const Interrupt& interrupt);
+                                   const RoundOptions& options, EventLog& events, const Interrupt& interrupt);
 
 }  // namespace amp4ec::cli

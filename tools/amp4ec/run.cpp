@@ -19,6 +19,7 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include <chrono>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -40,8 +41,10 @@ struct RunOptions {
   std::size_t requests = 0;
   std::size_t in_flight = 0;
   bool baseline = false;
+  bool standby = false;
   std::string trace;
   int metrics = -1;
+  double stall_timeout = std::chrono::duration<double>(SessionOptions{}.stall_timeout).count();
   // Refused until they come:
   std::string rate;
   std::string arrivals;
@@ -60,9 +63,7 @@ Result<void> refuse_what_is_still_to_come(const RunOptions& options) {
   if (!options.arrivals.empty()) return refuse("--arrivals (open loop)");
   if (!options.cache.empty()) return refuse("--cache");
   if (!options.planning.links.empty()) return refuse("--link in 'run' (limits between nodes)");
-  if (options.workers == "thread") return refuse("--workers thread");
-  if (options.workers == "process") return {};
-  return Error{Errc::InvalidArgument, fmt::format("--workers {}: use process", options.workers)};
+  return {};
 }
 
 /// A plan that was given, predicted anew where there is a profile; otherwise a new one.
@@ -88,9 +89,9 @@ Result<Plan> find_plan(const RunOptions& options, const Subject& subject, const 
 }
 
 /// What the kernel does not let us hold: told now, and kept for the report.
-std::vector<Event> note_missing_limits(const Runtime& runtime) {
+std::vector<Event> note_missing_limits(const Capabilities& capabilities) {
   std::vector<Event> events;
-  for (const std::string& missing : runtime.capabilities().missing) {
+  for (const std::string& missing : capabilities.missing) {
     print_note(missing);
     events.push_back({0, missing});
   }
@@ -115,7 +116,8 @@ Result<Measurement> measure(const RunOptions& options, const Subject& subject, c
                             const Interrupt& interrupt, RunReport& report) {
   auto runtime = Runtime::create(report.nodes);
   if (!runtime) return runtime.error();
-  const auto missing = note_missing_limits(*runtime);
+  report.capabilities = runtime->capabilities();
+  const auto missing = note_missing_limits(report.capabilities);
   const auto endpoint = serve_metrics(options, *runtime);
   if (!endpoint) return endpoint.error();
   SessionOptions session_options;
@@ -130,6 +132,12 @@ Result<Measurement> measure(const RunOptions& options, const Subject& subject, c
   session_options.policy = options.policy;
   session_options.max_in_flight = options.in_flight;
   session_options.form = report.form;
+  session_options.workers = report.workers;
+  session_options.warm_standby = options.standby;
+  session_options.stall_timeout =
+      std::chrono::round<std::chrono::milliseconds>(std::chrono::duration<double>(options.stall_timeout));
+  auto events = std::make_shared<EventLog>();
+  session_options.on_event = [events](const SessionEvent& event) { events->add(event); };
   if (interrupt) return interrupted();
   auto session = runtime->open(subject.model, report.plan, subject.inputs.example(), session_options);
   if (!session) return session.error();
@@ -143,7 +151,7 @@ Result<Measurement> measure(const RunOptions& options, const Subject& subject, c
   rounds.requests = options.requests;
   rounds.in_flight = report.in_flight;
   rounds.each_alone = options.baseline;
-  auto measured = measure_rounds(*session, *replicas, references, rounds, interrupt);
+  auto measured = measure_rounds(*session, *replicas, references, rounds, *events, interrupt);
   if (measured) measured->events.insert(measured->events.begin(), missing.begin(), missing.end());
   if (session_options.trace) {
     samples.reset();
@@ -178,6 +186,8 @@ Result<Exit> run_run(const RunOptions& options, const Interrupt& interrupt) {
   const auto form = parse_form(options.mode);
   if (!form) return form.error();
   if (const auto policy = make_policy(options.policy); !policy) return policy.error();
+  const auto workers = parse_worker_kind(options.workers);
+  if (!workers) return workers.error();
   const auto nodes = parse_nodes(options.planning);
   if (!nodes) return nodes.error();
   const auto partitioner = make_partitioner(options.planning);
@@ -196,6 +206,7 @@ Result<Exit> run_run(const RunOptions& options, const Interrupt& interrupt) {
   report.nodes = *nodes;
   report.form = *form;
   report.policy = options.policy;
+  report.workers = *workers;
   report.compared = !references->answers.empty();
   auto measured = measure(options, *subject, *references, interrupt, report);
   if (!measured) return measured.error();
@@ -212,7 +223,8 @@ void add_run_options(CLI::App& verb, RunOptions& options) {
   verb.add_option("--mode", options.mode, "How segments are executed: optimized or plain")->capture_default_str();
   verb.add_option("--policy", options.policy, fmt::format("How routes are picked: {}", fmt::join(policy_names, ", ")))
       ->capture_default_str();
-  verb.add_option("--workers", options.workers, "process (thread comes in a later version)")->capture_default_str();
+  verb.add_option("--workers", options.workers, "Where stages execute: each in a process, or on a thread of this one")
+      ->capture_default_str();
   auto* seconds = verb.add_option("--seconds", options.seconds, "Time for load and limit together")
                       ->check(CLI::Range(0.1, 86400.0))
                       ->capture_default_str();
@@ -222,11 +234,16 @@ void add_run_options(CLI::App& verb, RunOptions& options) {
   verb.add_option("--inflight", options.in_flight,
                   "Requests under way at once; without it, enough to keep the plan full")
       ->check(CLI::Range(1, 4096));
+  verb.add_flag("--standby", options.standby, "Keep a loaded worker ready for each stage, should its own die");
   verb.add_flag("--baseline", options.baseline,
                 "Measure each node's bare replica alone, and one with all CPUs, as well");
   verb.add_option("--trace", options.trace, "Write requests, stages and samples there, for ui.perfetto.dev");
   verb.add_option("--metrics", options.metrics, "Serve metrics for Prometheus at this port of 127.0.0.1; 0: any")
       ->check(CLI::Range(0, 65535));
+  verb.add_option("--stall-timeout", options.stall_timeout,
+                  "Seconds after which a worker that completes nothing is taken for stuck and replaced")
+      ->check(CLI::Range(0.01, 86400.0))
+      ->capture_default_str();
   for (auto [name, target] : {std::pair{"--rate", &options.rate}, std::pair{"--arrivals", &options.arrivals},
                               std::pair{"--cache", &options.cache}}) {
     verb.add_option(name, *target, "Comes in a later version");

@@ -15,7 +15,10 @@
 #include <cmath>
 #include <cstdint>
 #include <numeric>
+#include <string_view>
 #include <thread>
+#include <utility>
+#include <vector>
 
 namespace amp4ec::cli {
 namespace {
@@ -71,6 +74,12 @@ double cpu_share(const StageUse& use, const RunReport& report) {
   return allowed > 0 ? use.cpu_s / allowed : 0;
 }
 
+std::size_t restarts(const RunReport& report) {
+  std::size_t sum = 0;
+  for (const StageUse& use : report.measured.stages) sum += use.latest.restarts;
+  return sum;
+}
+
 json::object spread_json(const std::vector<double>& values) {
   const Spread spread = spread_of(values);
   return {{"min", spread.min}, {"max", spread.max}};
@@ -117,6 +126,29 @@ json::array events_json(const RunReport& report) {
     events.push_back(json::object{{"second", event.second}, {"what", event.what}});
   }
   return events;
+}
+
+/// What the machine can hold, by name.
+std::vector<std::pair<std::string_view, bool>> capabilities_of(const RunReport& report) {
+  const Capabilities& can = report.capabilities;
+  return {{"cpu_limits", can.cpu_limits},     {"memory_limits", can.memory_limits},
+          {"cpusets", can.cpusets},           {"pid_limits", can.pid_limits},
+          {"freezing", can.freezing},         {"thread_groups", can.thread_groups},
+          {"cpu_affinity", can.cpu_affinity}, {"memory_rlimits", can.memory_rlimits}};
+}
+
+json::object capabilities_json(const RunReport& report) {
+  json::object object{{"cgroups", report.capabilities.cgroups}};
+  for (const auto& [name, can] : capabilities_of(report)) object[name] = can;
+  return object;
+}
+
+std::string capabilities_text(const RunReport& report) {
+  std::string text = fmt::format("cgroups {}:", report.capabilities.cgroups);
+  for (const auto& [name, can] : capabilities_of(report)) {
+    if (can) text += fmt::format(" {}", name);
+  }
+  return text + "\n";
 }
 
 int threads_of(const NodeSpec& node) {
@@ -196,8 +228,10 @@ std::string summary_text(const RunReport& report) {
                   format_share(efficiency.median), format_share(efficiency.min), format_share(efficiency.max));
   if (oversubscribed(report))
     text += "the quotas add up to more CPUs than this machine has: the nodes hold one another back\n";
+  text += capabilities_text(report);
   text += equality_text(report);
   if (measured.load.lost > 0) text += fmt::format("{} requests LOST\n", measured.load.lost);
+  if (restarts(report) > 0) text += fmt::format("{} workers were replaced\n", restarts(report));
   for (const Event& event : measured.events) text += fmt::format("event at {:.1f} s: {}\n", event.second, event.what);
   return text;
 }
@@ -211,6 +245,7 @@ json::object report_json(const RunReport& report) {
   json::object object = plan_to_json(report.plan);
   object["mode"] = to_string(report.form);
   object["policy"] = report.policy;
+  object["workers"] = to_string(report.workers);
   object["in_flight"] = report.in_flight;
   object["requests"] = load.submitted;
   object["seconds"] = load.seconds;
@@ -229,11 +264,12 @@ json::object report_json(const RunReport& report) {
   object["stages"] = stages_json(report);
   object["lost"] = load.lost;
   object["duplicated"] = load.duplicated;
-  object["restarts"] = 0;
-  object["moves"] = 0;
+  object["restarts"] = restarts(report);
+  object["moves"] = 0;                             // Plans do not adapt yet.
   object["cache"] = {{"hits", 0}, {"misses", 0}};  // There is none yet.
   object["timeline"] = timeline_json(load);
   object["events"] = events_json(report);
+  object["capabilities"] = capabilities_json(report);
   object["baseline"] = baseline_json(report);
   return object;
 }

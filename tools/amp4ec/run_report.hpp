@@ -6,6 +6,7 @@
 #include <amp4ec/model/segment_executor.hpp>
 #include <amp4ec/plan/node_spec.hpp>
 #include <amp4ec/plan/plan.hpp>
+#include <amp4ec/runtime/runtime.hpp>
 
 #include <boost/json/object.hpp>
 
@@ -21,8 +22,10 @@ struct RunReport {
   std::vector<NodeSpec> replica_places;  ///< BareReplicas::nodes().
   Form form = Form::Optimized;
   std::string policy;
+  WorkerKind workers = WorkerKind::process;
   std::size_t in_flight = 0;
-  bool compared = true;  ///< false: the model draws random numbers or keeps state.
+  Capabilities capabilities;  ///< Of the runtime that served the plan.
+  bool compared = true;       ///< false: the model draws random numbers or keeps state.
   Measurement measured;
 
   /// Every answer equal to the unsplit module's.

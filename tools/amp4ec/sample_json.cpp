@@ -29,9 +29,9 @@ boost::json::object sample_json(const Sample& sample) {
   add("throttled", known, sample.throttled);
   add("memory_bytes", known, sample.memory.count);
   add("memory_current_bytes", known, sample.memory_current.count);
-  add("memory_peak_bytes", known, sample.memory_peak.count);
+  add("memory_peak_bytes", sample.details_known, sample.memory_peak.count);
   add("memory_limit_bytes", sample.memory_limit.count > 0, sample.memory_limit.count);
-  add("oom_kills", known, sample.oom_kills);
+  add("oom_kills", sample.details_known, sample.oom_kills);
   add("pressure", sample.details_known,
       {{"cpu", share_json(sample.cpu_pressure)},
        {"memory", share_json(sample.memory_pressure)},

@@ -33,6 +33,7 @@ std::string_view phase_name(ipc::WorkerPhase phase) {
 /// "ended" without a process, "unseen" without counters: it has none yet, or this user may not look into it.
 std::string_view state_of(const WatchedWorker& worker) {
   if (worker.pid == 0) return "ended";
+  if (worker.sample.state == NodeState::stalled) return to_string(NodeState::stalled);
   return worker.stats ? phase_name(worker.stats->phase) : "unseen";
 }
 

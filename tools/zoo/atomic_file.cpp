@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "atomic_file.hpp"
 
+#include <amp4ec/ipc/file_size_guard.hpp>
+
 #include <fmt/format.h>
 
 #include <fcntl.h>
@@ -49,6 +51,7 @@ Result<AtomicFile> AtomicFile::open(std::filesystem::path destination) {
 }
 
 void AtomicFile::write(const void* data, std::size_t size) {
+  const ipc::FileSizeGuard guard;
   const char* next = static_cast<const char*>(data);
   while (size > 0 && failed_call_ == nullptr) {
     const ssize_t written = ::write(descriptor_, next, size);

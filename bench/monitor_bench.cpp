@@ -166,8 +166,9 @@ BENCHMARK(all_tiers)->UseManualTime()->MinTime(0.2)->Unit(benchmark::kMicrosecon
 BENCHMARK(timer)
     ->ArgNames({"nodes", "ms", "slow_ms", "rounds"})
     ->Args({4, 10, 3'600'000, 500})  // the fast tier alone
-    ->Args({4, 10, 1000, 500})
-    ->Args({16, 1000, 1000, 20})
+    ->Args({16, 10, 3'600'000, 500})
+    ->Args({16, 10, 5000, 1500})
+    ->Args({16, 1000, 5000, 30})
     ->UseManualTime()
     ->Iterations(1)
     ->Unit(benchmark::kMicrosecond);

@@ -104,9 +104,9 @@ void edge(benchmark::State& state, Place place, Wait wait) {
   const auto size = static_cast<std::size_t>(state.range(0));
   const auto there = Edge::create(2, Bytes{size}).value();
   const auto back = Edge::create(2, 64_B).value();
-  const auto here_bell = EventFd::create().value();
-  const auto there_bell = EventFd::create().value();
-  const auto next = [spin = spin_time(wait)](const EventFd& bell, EdgeConsumer& consumer) {
+  const auto here_bell = Bell::create().value();
+  const auto there_bell = Bell::create().value();
+  const auto next = [spin = spin_time(wait)](const Bell& bell, EdgeConsumer& consumer) {
     static_cast<void>(wait_until(
                           bell, [&] { return consumer.pending(); }, forever, spin)
                           .value());
@@ -150,9 +150,9 @@ void wake_up(benchmark::State& state, Place place, Wait wait) {
   auto* const words = reinterpret_cast<std::uint64_t*>(memory.bytes().data());
   const std::atomic_ref sent(words[0]);
   const std::atomic_ref measured(words[8]);  // On a cache line of its own.
-  const auto here_bell = EventFd::create().value();
-  const auto there_bell = EventFd::create().value();
-  const auto take = [spin = spin_time(wait)](const EventFd& bell, const std::atomic_ref<std::uint64_t>& word) {
+  const auto here_bell = Bell::create().value();
+  const auto there_bell = Bell::create().value();
+  const auto take = [spin = spin_time(wait)](const Bell& bell, const std::atomic_ref<std::uint64_t>& word) {
     static_cast<void>(wait_until(
                           bell, [&] { return word.load() != 0; }, forever, spin)
                           .value());
@@ -190,9 +190,9 @@ void shared_memcpy(benchmark::State& state, Place place) {
   if (!pin(place, false)) return state.SkipWithError("needs two CPUs");
   const auto size = static_cast<std::size_t>(state.range(0));
   const auto memory = MemoryFile::create("memcpy", Bytes{size}).value().map(MemoryFile::Prefault::yes).value();
-  const auto copied = EventFd::create().value();
-  const auto read = EventFd::create().value();
-  const auto await = [](const EventFd& bell) {
+  const auto copied = Bell::create().value();
+  const auto read = Bell::create().value();
+  const auto await = [](const Bell& bell) {
     while (!bell.drain().value()) static_cast<void>(bell.wait(forever).value());
   };
   const Receiver receiver(place, [&] {

@@ -28,8 +28,8 @@ Result<ipc::MemoryFile> share_values(const Values& values) {
 }
 
 Result<std::unique_ptr<StageWorker>> StageWorker::start(RuntimeState& runtime, Node* node, std::uint8_t id,
-                                                        WorkerKind kind) {
-  auto bell = ipc::EventFd::create();
+                                                        WorkerKind kind, std::chrono::microseconds spin) {
+  auto bell = ipc::Bell::create();
   if (!bell) return bell.error();
   auto counters = ipc::WorkerCounters::create();
   if (!counters) return counters.error();
@@ -37,11 +37,23 @@ Result<std::unique_ptr<StageWorker>> StageWorker::start(RuntimeState& runtime, N
                                                       std::make_shared<ipc::WorkerCounters>(std::move(*counters))));
   worker->limits_own_memory_ = kind == WorkerKind::process && node != nullptr && runtime.capabilities.memory_rlimits;
   worker->threads_ = RuntimeState::threads_on(node);
-  auto started = runtime.start_worker(kind, node, worker->group_);
+  auto started = runtime.start_worker(kind, node);
   if (!started) return started.error();
-  worker->worker_ = std::move(*started);
-  if (node != nullptr) node->workers.watch(worker->counters_);
+  worker->kind_ = kind;
+  worker->spin_ = spin;
+  worker->claims_node_ = node != nullptr && runtime.capabilities.cpu_limits;
+  worker->quota_binds_ = started->quota_binds;
+  if (started->group) worker->group_.emplace(std::move(*started->group));
+  worker->worker_ = std::move(started->worker);
+  if (node != nullptr) node->workers.watch(worker->counters_, worker->incoming_);
   return worker;
+}
+
+StageWorker::~StageWorker() {
+  worker_.reset();
+  if (node_ == nullptr) return;
+  count_kills();
+  if (claims_node_) node_->release(kind_);
 }
 
 Result<void> StageWorker::begin_load(const Segment& segment, Form form) {
@@ -51,12 +63,15 @@ Result<void> StageWorker::begin_load(const Segment& segment, Form form) {
   if (!archive) return archive.error();
   archive_ = std::move(*archive);
   hash_ = segment.hash();
-  const std::array fds{archive_->fd(), counters_->fd(), bell_.fd()};
+  auto bell = bell_.for_peer();
+  if (!bell) return bell.error();
+  const std::array fds{archive_->fd(), counters_->fd(), bell->get()};
   auto sent = worker_->send({{"op", "load"},
                              {"outputs", segment.output_count()},
                              {"form", to_string(form)},
                              {"chosen", runtime_->segments().form_of(segment, threads_)},
-                             {"memory_bytes", limits_own_memory_ ? node_->spec().memory.count : 0}},
+                             {"memory_bytes", limits_own_memory_ ? node_->spec().memory.count : 0},
+                             {"spin_us", spin_.count()}},
                             fds);
   if (!sent) return explain(sent.error());
   return {};
@@ -87,9 +102,11 @@ Result<void> StageWorker::learn_form() {
 }
 
 Result<void> StageWorker::connect(Direction direction, std::uint8_t peer, const ipc::Edge& edge,
-                                  const ipc::EventFd& peer_bell, std::chrono::nanoseconds timeout) {
+                                  const ipc::Bell& peer_bell, std::chrono::nanoseconds timeout) {
   const bool in = direction == Direction::In;
-  const std::array fds{edge.fd(), in ? edge.consumer_files_fd() : edge.producer_files_fd(), peer_bell.fd()};
+  auto bell = peer_bell.for_peer();
+  if (!bell) return bell.error();
+  const std::array fds{edge.fd(), in ? edge.consumer_files_fd() : edge.producer_files_fd(), bell->get()};
   auto answer = call({{"op", "connect"}, {"direction", in ? "in" : "out"}, {"peer", peer}}, fds, timeout);
   if (!answer) return answer.error();
   return {};
@@ -128,8 +145,17 @@ std::string StageWorker::label() const {
   return fmt::format("worker {} (layers {}-{}, {})", place, first_layer_, last_layer_, worker_->name());
 }
 
-void StageWorker::leave_node() const {
-  if (node_ != nullptr) node_->workers.forget(counters_);
+void StageWorker::leave_node() {
+  if (node_ == nullptr) return;
+  node_->workers.forget(counters_);
+  count_kills();
+}
+
+void StageWorker::count_kills() {
+  const auto details = group_ ? group_->read_details() : Result<cgroup::UsageDetails>(cgroup::UsageDetails{});
+  if (!details || details->oom_kills <= counted_kills_) return;
+  node_->add_oom_kills(details->oom_kills - counted_kills_);
+  counted_kills_ = details->oom_kills;
 }
 
 Error StageWorker::reason_of_death() {

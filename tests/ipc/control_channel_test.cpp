@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <amp4ec/ipc/control_channel.hpp>
 
-#include <amp4ec/ipc/event_fd.hpp>
+#include <amp4ec/ipc/bell.hpp>
 
 #include "helpers.hpp"
 
@@ -51,13 +51,14 @@ TEST_CASE("descriptors travel with a message and are closed on exec") {
   const auto before = test::open_descriptors();
   {
     const auto [a, b] = ControlChannel::create_pair().value();
-    const auto bell = EventFd::create().value();
-    const std::vector<int> fds(ControlChannel::max_fds, bell.fd());
+    const auto bell = Bell::create().value();
+    const auto for_peer = bell.for_peer().value();
+    const std::vector<int> fds(ControlChannel::max_fds, for_peer.get());
     REQUIRE(a.send("bells", fds).has_value());
     auto received = b.receive(test::watchdog).value();
     REQUIRE(received.fds.size() == fds.size());
     for (const UniqueFd& fd : received.fds) CHECK((::fcntl(fd.get(), F_GETFD) & FD_CLOEXEC) != 0);
-    REQUIRE(EventFd::adopt(std::move(received.fds.back())).signal().has_value());
+    REQUIRE(Bell::adopt(std::move(received.fds.back())).signal().has_value());
     CHECK(bell.drain().value());
   }
   CHECK(test::open_descriptors() == before);
@@ -68,10 +69,10 @@ TEST_CASE("descriptors reach another process") {
   test::Child child([&channel = worker] {
     auto received = channel.receive(test::watchdog);
     if (!received || received->fds.size() != 1) return 1;
-    return EventFd::adopt(std::move(received->fds[0])).signal() && channel.send("done") ? 0 : 2;
+    return Bell::adopt(std::move(received->fds[0])).signal() && channel.send("done") ? 0 : 2;
   });
-  const auto bell = EventFd::create().value();
-  REQUIRE(host.send("ring", std::array{bell.fd()}).has_value());
+  const auto bell = Bell::create().value();
+  REQUIRE(host.send("ring", std::array{bell.for_peer().value().get()}).has_value());
   CHECK(host.receive(test::watchdog).value().text == "done");
   CHECK(bell.drain().value());
   CHECK(child.join() == 0);

@@ -10,8 +10,6 @@
 
 #include <sys/socket.h>
 
-#include <sys/eventfd.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -126,7 +124,15 @@ class Attacker {
     made.hop = static_cast<std::uint8_t>(random_() % 16);
     return made;
   }
-  void ring() { (void)::eventfd_write(bells_[random_() % 2], near_or_far(random_) / 2); }
+  /// Fills it, too, and makes its own end one that blocks, as far as that cannot hold up the attack.
+  void ring() {
+    const int bell = bells_[random_() % 2];
+    std::array<char, 4096> rings{};
+    const int flags = ::fcntl(bell, F_GETFL);
+    (void)::fcntl(bell, F_SETFL, flags | O_NONBLOCK);
+    [[maybe_unused]] const auto written = ::write(bell, rings.data(), random_() % rings.size());
+    (void)::fcntl(bell, F_SETFL, flags & ~O_NONBLOCK);
+  }
 
   void send_file(std::uint64_t length) {
     auto file = MemoryFile::create_with_one_writer("fuzz", Bytes{length});
@@ -187,13 +193,14 @@ class Battle {
   Battle(bool attacker_produces, std::uint64_t seed, Honest honest)
       : turn_(MemoryFile::create("turn", 64_B).value().map().value()) {
     for (std::size_t i = 0; i < edges; ++i) edges_.push_back(Edge::create(fuzz_slots, Bytes{fuzz_slot_bytes}).value());
-    const auto own_bell = EventFd::create().value();
-    const auto their_bell = EventFd::create().value();
+    const auto own_bell = Bell::create().value();
+    const auto their_bell = Bell::create().value();
+    const auto bells = std::pair(their_bell.for_peer().value(), own_bell.for_peer().value());
     const test::Child child([&] {
       for (std::size_t i = 0;; ++i) {
         const Edge& edge = edges_[i % edges];
         const int files = attacker_produces ? edge.producer_files_fd() : edge.consumer_files_fd();
-        Attacker attacker(edge, files, their_bell.fd(), own_bell.fd(), seed + i);
+        Attacker attacker(edge, files, bells.first.get(), bells.second.get(), seed + i);
         const std::uint64_t strategy = attacker.random()() % 8;  // Each alone, or all together.
         while (turn().load() == i) {
           if (attacker.random()() % 64 == 0) attacker.act(strategy);
@@ -242,7 +249,7 @@ TEST_CASE("a consumer bears a producer that writes rubbish all the time") {
   std::uint64_t outside = 0;
   std::uint64_t other_errors = 0;
   std::uint64_t sum = 0;
-  fuzz(true, [&](const Edge& edge, const EventFd& own_bell, const EventFd& their_bell) {
+  fuzz(true, [&](const Edge& edge, const Bell& own_bell, const Bell& their_bell) {
     auto attached = EdgeConsumer::attach(edge, their_bell.duplicate().value());
     if (!attached) {  // The attacker was first.
       other_errors += attached.error().code == Errc::ProtocolViolation ? 0 : 1;
@@ -298,7 +305,7 @@ TEST_CASE("a producer bears a consumer that writes rubbish all the time") {
   std::uint64_t violations = 0;
   std::uint64_t twice = 0;
   std::uint64_t other_errors = 0;
-  fuzz(false, [&](const Edge& edge, const EventFd& own_bell, const EventFd& their_bell) {
+  fuzz(false, [&](const Edge& edge, const Bell& own_bell, const Bell& their_bell) {
     auto attached = EdgeProducer::attach(edge, their_bell.duplicate().value());
     if (!attached) {
       other_errors += attached.error().code == Errc::ProtocolViolation ? 0 : 1;

@@ -56,7 +56,7 @@ bool holds(const EdgeConsumer::Message& message, std::uint64_t id, std::span<con
 }
 
 /// Runs in the child: everything that comes on `in` goes back on `out`.
-int echo(const Edge& in, const Edge& out, const EventFd& own_bell, const EventFd& host_bell) {
+int echo(const Edge& in, const Edge& out, const Bell& own_bell, const Bell& host_bell) {
   auto consumer = EdgeConsumer::attach(in, host_bell.duplicate().value()).value();
   auto producer = EdgeProducer::attach(out, host_bell.duplicate().value()).value();
   for (std::uint64_t id = 0; id < messages; ++id) {
@@ -83,8 +83,8 @@ TEST_CASE("a million messages there and back between two processes, nothing lost
   const Contents contents;
   const auto there = Edge::create(48, Bytes{slot_bytes}).value();
   const auto back = Edge::create(35, Bytes{slot_bytes}).value();
-  const auto host_bell = EventFd::create().value();
-  const auto worker_bell = EventFd::create().value();
+  const auto host_bell = Bell::create().value();
+  const auto worker_bell = Bell::create().value();
   test::Child child([&] { return echo(there, back, worker_bell, host_bell); });
 
   auto producer = EdgeProducer::attach(there, worker_bell.duplicate().value()).value();
@@ -172,8 +172,8 @@ TEST_CASE("a million messages between two threads, freed on a third") {
 TEST_CASE("a peer killed at any instruction leaves nothing locked") {
   for (int round = 0; round < 50; ++round) {
     const auto edge = Edge::create(4, 4_KiB).value();
-    const auto host_bell = EventFd::create().value();
-    const auto worker_bell = EventFd::create().value();
+    const auto host_bell = Bell::create().value();
+    const auto worker_bell = Bell::create().value();
     auto [host, worker] = ControlChannel::create_pair().value();
     auto consumer = EdgeConsumer::attach(edge, worker_bell.duplicate().value()).value();
     test::Child child([&] {

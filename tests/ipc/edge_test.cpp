@@ -156,7 +156,7 @@ TEST_CASE("messages and slots may outlive their ends and the edge") {
 
 TEST_CASE("an edge has each end once") {
   const auto edge = Edge::create(2, 64_B).value();
-  const auto bell = EventFd::create().value();
+  const auto bell = Bell::create().value();
   auto producer = EdgeProducer::attach(edge, bell.duplicate().value()).value();
   REQUIRE(producer.publish(*producer.try_acquire().value(), Descriptor{}).has_value());
   CHECK(EdgeProducer::attach(edge, bell.duplicate().value()).error().code == Errc::ProtocolViolation);

@@ -66,8 +66,8 @@ inline Result<Edge> open_as_consumer(const Edge& edge) {
 struct Link {
   Link(std::uint32_t slots, Bytes slot_bytes)
       : edge(Edge::create(slots, slot_bytes).value()),
-        consumer_bell(EventFd::create().value()),
-        producer_bell(EventFd::create().value()),
+        consumer_bell(Bell::create().value()),
+        producer_bell(Bell::create().value()),
         producer(EdgeProducer::attach(edge, consumer_bell.duplicate().value()).value()),
         consumer(EdgeConsumer::attach(edge, producer_bell.duplicate().value()).value()) {}
 
@@ -83,8 +83,8 @@ struct Link {
   }
 
   Edge edge;
-  EventFd consumer_bell;
-  EventFd producer_bell;
+  Bell consumer_bell;
+  Bell producer_bell;
   EdgeProducer producer;
   EdgeConsumer consumer;
 };

@@ -123,7 +123,7 @@ TEST_CASE("a large message outlives both ends, and goes on any thread") {
 TEST_CASE("large messages cross between processes, and go with the process that sent them") {
   const auto before = test::open_descriptors();
   for (const bool taken : {true, false}) {
-    const auto bell = EventFd::create().value();
+    const auto bell = Bell::create().value();
     auto edge = std::make_optional(Edge::create(4, 64_B).value());
     auto consumer = EdgeConsumer::attach(*edge, bell.duplicate().value()).value();
     test::Child child([&] {
@@ -144,7 +144,7 @@ TEST_CASE("large messages cross between processes, and go with the process that 
 }
 
 TEST_CASE("a producer whose consumer is gone learns it instead of waiting") {
-  const auto bell = EventFd::create().value();
+  const auto bell = Bell::create().value();
   auto edge = std::make_optional(Edge::create(4, 64_B).value());
   auto producer = EdgeProducer::attach(*edge, bell.duplicate().value()).value();
   auto consumer = std::make_optional(EdgeConsumer::attach(*edge, bell.duplicate().value()).value());

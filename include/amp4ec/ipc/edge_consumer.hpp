@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <amp4ec/ipc/bell.hpp>
 #include <amp4ec/ipc/edge.hpp>
-#include <amp4ec/ipc/event_fd.hpp>
 
 #include <algorithm>
 #include <cstdint>
@@ -58,7 +58,7 @@ class EdgeConsumer {
 
   /// Becomes the edge's consumer. `producer_bell` is rung when a slot is freed that the producer waits for. The edge
   /// may go afterwards. @error ProtocolViolation when the edge was used before, SystemCall.
-  static Result<EdgeConsumer> attach(const Edge& edge, EventFd producer_bell) {
+  static Result<EdgeConsumer> attach(const Edge& edge, Bell producer_bell) {
     auto memory = edge.map();
     if (!memory) return memory.error();
     if (memory->freed().load(std::memory_order_relaxed) != 0) {
@@ -105,7 +105,7 @@ class EdgeConsumer {
 
  private:
   struct State {
-    State(detail::EdgeMemory mapped, EventFd bell)
+    State(detail::EdgeMemory mapped, Bell bell)
         : memory(std::move(mapped)), producer_bell(std::move(bell)), held(memory.layout().slots) {}
 
     /// Checks a descriptor and notes its slot as held. Returns what is wrong with it, or null.
@@ -136,7 +136,7 @@ class EdgeConsumer {
     }
 
     const detail::EdgeMemory memory;
-    const EventFd producer_bell;
+    const Bell producer_bell;
     std::mutex mutex;        // guards what follows
     std::vector<bool> held;  // slots with this side: each is freed once, whatever the producer claims
     std::uint64_t freed = 0;

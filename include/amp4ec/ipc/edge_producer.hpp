@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <amp4ec/ipc/bell.hpp>
 #include <amp4ec/ipc/clock.hpp>
 #include <amp4ec/ipc/edge.hpp>
-#include <amp4ec/ipc/event_fd.hpp>
 
 #include <array>
 #include <cstdint>
@@ -67,7 +67,7 @@ class EdgeProducer {
 
   /// Becomes the edge's producer. `consumer_bell` is rung after each publish. The edge may go afterwards.
   /// @error ProtocolViolation when the edge was used before, SystemCall.
-  static Result<EdgeProducer> attach(const Edge& edge, EventFd consumer_bell) {
+  static Result<EdgeProducer> attach(const Edge& edge, Bell consumer_bell) {
     auto memory = edge.map();
     if (!memory) return memory.error();
     if (memory->published().load(std::memory_order_relaxed) != 0) {
@@ -98,8 +98,7 @@ class EdgeProducer {
   /// `patience`.
   /// @error MessageTooLarge, InvalidArgument (a slot of another edge, a length that is not the one reserved in a file
   /// of its own, an impossible route), and for a file that could not be sent WorkerUnresponsive (after `patience`) and
-  /// WorkerDied: the slot is free again. SystemCall: the file could not be sent, and the slot is free again, or the
-  /// message is published, but the bell could not be rung.
+  /// WorkerDied, SystemCall. After an error nothing is published and the slot is free again.
   Result<void> publish(Slot slot, Descriptor descriptor,
                        std::chrono::nanoseconds patience = std::chrono::nanoseconds{0},
                        std::shared_ptr<const void> lease = nullptr) {
@@ -129,7 +128,8 @@ class EdgeProducer {
     slot.state_.reset();
     state.memory.store_descriptor(state.published, descriptor);
     state.memory.published().store(++state.published, std::memory_order_release);
-    return consumer_bell_.signal();
+    (void)consumer_bell_.signal();  // It cannot fail: the pipe is open, and ours.
+    return {};
   }
 
   /// Gives up the leases of messages that the consumer has let go of. Cheap.
@@ -159,7 +159,7 @@ class EdgeProducer {
     bool broken = false;
   };
 
-  EdgeProducer(std::shared_ptr<State> state, EventFd consumer_bell, ControlChannel files) noexcept
+  EdgeProducer(std::shared_ptr<State> state, Bell consumer_bell, ControlChannel files) noexcept
       : state_(std::move(state)), consumer_bell_(std::move(consumer_bell)), files_(std::move(files)) {}
 
   /// Whether the consumer has freed slots since the last look. If not, asks it to ring and looks once more: the
@@ -188,7 +188,7 @@ class EdgeProducer {
   }
 
   std::shared_ptr<State> state_;
-  EventFd consumer_bell_;
+  Bell consumer_bell_;
   ControlChannel files_;
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <amp4ec/ipc/event_fd.hpp>
+#include <amp4ec/ipc/bell.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -28,7 +28,7 @@ inline void relax_cpu() noexcept {
 /// `spin` is how long to look without blocking first. It saves the cost of a wake-up (5 to 35 us) and burns CPU quota
 /// meanwhile: leave it at 0 on nodes with less than one CPU. @error SystemCall.
 template <std::predicate Ready>
-Result<bool> wait_until(const EventFd& bell, Ready ready, std::chrono::nanoseconds timeout,
+Result<bool> wait_until(const Bell& bell, Ready ready, std::chrono::nanoseconds timeout,
                         std::chrono::nanoseconds spin = std::chrono::nanoseconds{0}) {
   using std::chrono::nanoseconds;
   using std::chrono::steady_clock;

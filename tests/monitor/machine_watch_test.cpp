@@ -74,10 +74,6 @@ class CountersHolder {
   [[nodiscard]] std::string line() const { return fmt::format("{}\n", pid_); }
   [[nodiscard]] pid_t pid() const { return pid_; }
   ipc::WorkerCounters& counters() { return counters_; }
-  /// Word 6 of the counters.
-  void write_heartbeat(std::uint64_t time) const {
-    REQUIRE(::pwrite(counters_.fd(), &time, sizeof time, 6 * sizeof time) == sizeof time);
-  }
 
  private:
   ipc::WorkerCounters counters_;
@@ -282,7 +278,7 @@ TEST_CASE("a worker that has work and shows no sign of life is stalled, and so i
   cgroup::test::build_v1(root);
   put_v1(root, "amp4ec-17-4711/high", 0);
   put_v1(root, "amp4ec-17-4711/high/worker-0", 0, holder.line());
-  auto watch = MachineWatch::create(root.path());
+  auto watch = MachineWatch::create(root.path(), 100ms);
   REQUIRE(watch);
   const auto states_after_look = [&] {
     watch->look();
@@ -292,8 +288,12 @@ TEST_CASE("a worker that has work and shows no sign of life is stalled, and so i
     return std::pair(nodes[0].sample.state, nodes[0].workers[0].sample.state);
   };
   watch->look();
+  holder.counters().beat();
   CHECK(states_after_look() == std::pair(NodeState::up, NodeState::up));
-  holder.write_heartbeat(1);  // when the machine started
+  for (int look = 0; look < 3; ++look) {
+    std::this_thread::sleep_for(50ms);
+    watch->look();
+  }
   CHECK(states_after_look() == std::pair(NodeState::stalled, NodeState::stalled));
   holder.counters().complete(1ms, true);
   CHECK(states_after_look() == std::pair(NodeState::up, NodeState::up));

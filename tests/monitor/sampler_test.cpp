@@ -243,14 +243,54 @@ TEST_CASE("a silent worker makes a stalled node, none at all a node that is down
   sampler.begin(node.now);
   CHECK(next(sampler, node.now + 1s).state == NodeState::down);
   node.workers.alive = true;
-  node.workers.silence = 2s;
+  node.workers.silence = 500ms;
   CHECK(next(sampler, node.now + 2s).state == NodeState::up);
-  node.workers.silence = 2s + 1ns;
-  const auto stalled = next(sampler, node.now + 3s);
+  node.workers.silence = 1500ms;
+  CHECK(next(sampler, node.now + 3s).state == NodeState::up);
+  node.workers.silence = 2500ms;
+  const auto stalled = next(sampler, node.now + 4s);
   CHECK(stalled.state == NodeState::stalled);
   CHECK(stalled.alive);
   node.workers.alive = false;
-  CHECK(next(sampler, node.now + 4s).state == NodeState::down);
+  CHECK(next(sampler, node.now + 5s).state == NodeState::down);
+}
+
+TEST_CASE("time for which its node is throttled makes no worker stalled") {
+  Fixture node;
+  auto source = node.source();
+  source.stall_after = 2s;
+  detail::Sampler sampler(std::move(source));
+  sampler.begin(node.now);
+  node.workers.alive = true;
+  for (int second = 1; second <= 9; ++second) {
+    node.workers.silence = std::chrono::seconds(second);
+    node.usage.throttled_time += 800ms;  // It runs for 200 ms of each second.
+    CHECK(next(sampler, node.now + std::chrono::seconds(second)).state == NodeState::up);
+  }
+  for (int second = 10; second <= 11; ++second) {
+    node.workers.silence = std::chrono::seconds(second);
+    (void)next(sampler, node.now + std::chrono::seconds(second));
+  }
+  node.workers.silence = 12s;
+  CHECK(next(sampler, node.now + 12s).state == NodeState::stalled);
+}
+
+TEST_CASE("a worker may be silent for 20 of its usual requests") {
+  Fixture node;
+  auto source = node.source();
+  source.stall_after = 2s;
+  detail::Sampler sampler(std::move(source));
+  sampler.begin(node.now);
+  node.workers = {true, 0, 1, 1s, {}, {}};
+  (void)next(sampler, node.now + 1s);
+  for (int second = 2; second <= 20; ++second) {
+    node.workers.silence = std::chrono::seconds(second - 1);
+    CHECK(next(sampler, node.now + std::chrono::seconds(second)).state == NodeState::up);
+  }
+  node.workers.silence = 21s;
+  (void)next(sampler, node.now + 21s);
+  node.workers.silence = 22s;
+  CHECK(next(sampler, node.now + 22s).state == NodeState::stalled);
 }
 
 TEST_CASE("figures of the user's own: tiers, failures and exceptions") {

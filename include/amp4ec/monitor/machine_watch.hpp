@@ -51,11 +51,13 @@ struct WatchedNode {
 /// not seen. One thread at a time.
 class MachineWatch {
  public:
-  /// `root`: where /proc/self and the mount points are looked for, see `Hierarchy::detect`. @error as that.
-  static Result<MachineWatch> create(const std::string& root = "/") {
+  /// `root`: where /proc/self and the mount points are looked for, see `Hierarchy::detect`. `stall_after`: as
+  /// `NodeSource::stall_after`. @error as `Hierarchy::detect`.
+  static Result<MachineWatch> create(const std::string& root = "/",
+                                     std::chrono::nanoseconds stall_after = NodeSource{}.stall_after) {
     auto hierarchy = cgroup::Hierarchy::detect(root);
     if (!hierarchy) return hierarchy.error();
-    return MachineWatch(std::move(*hierarchy));
+    return MachineWatch(std::move(*hierarchy), stall_after);
   }
 
   [[nodiscard]] const cgroup::Hierarchy& hierarchy() const noexcept { return hierarchy_; }
@@ -118,7 +120,7 @@ class MachineWatch {
       if (pid != 0 && !counters) counters = detail::find_counters(pid);
       if (pid != 0) counted = pid;
       const auto now = read_counters();
-      if (now) life.see(*now);
+      if (now) life.see(*now, now->phase == ipc::WorkerPhase::busy || now->queued > 0);
       for (auto* each : {&sum, &of_node}) {
         each->alive = each->alive || pid != 0;
         if (now && pid != 0) {
@@ -158,7 +160,8 @@ class MachineWatch {
     }
   };
 
-  explicit MachineWatch(cgroup::Hierarchy hierarchy) : hierarchy_(std::move(hierarchy)) {}
+  MachineWatch(cgroup::Hierarchy hierarchy, std::chrono::nanoseconds stall_after)
+      : hierarchy_(std::move(hierarchy)), stall_after_(stall_after) {}
 
   /// Its limits, and what its workers do.
   void refresh(const std::string& path, Node& node) {
@@ -221,6 +224,7 @@ class MachineWatch {
     };
     NodeSource source;
     source.node = path;
+    source.stall_after = stall_after_;
     source.read_usage = [open] { return open().read(); };
     source.read_details = [open] { return open().read_details(); };
     source.read_workers = std::move(read_workers);
@@ -243,6 +247,7 @@ class MachineWatch {
   }
 
   cgroup::Hierarchy hierarchy_;
+  std::chrono::nanoseconds stall_after_;
   std::map<std::string, std::shared_ptr<Node>> nodes_;  ///< By path. The readers in the monitor share them.
   std::map<std::string, Rate> rates_;                   ///< Of nodes and workers, by path.
   std::unique_ptr<boost::asio::io_context> context_ = std::make_unique<boost::asio::io_context>();

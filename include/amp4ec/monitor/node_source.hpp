@@ -59,8 +59,8 @@ struct NodeSource {
 
   std::vector<FigureSource> figures{};
 
-  /// A worker that has work and gives no sign of life for longer is stalled. It should exceed the longest request, at
-  /// the quota it runs with.
+  /// A worker that has work and gives no sign of life for longer is stalled; see `stall_limit`. Time for which the node
+  /// was throttled does not count.
   std::chrono::nanoseconds stall_after = std::chrono::seconds{5};
 };
 

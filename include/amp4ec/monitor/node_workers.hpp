@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <amp4ec/ipc/edge_gauges.hpp>
 #include <amp4ec/ipc/worker_counters.hpp>
 #include <amp4ec/monitor/detail/sign_of_life.hpp>
 #include <amp4ec/monitor/detail/worker_sums.hpp>
@@ -8,9 +9,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 namespace amp4ec {
@@ -23,10 +26,14 @@ class NodeWorkers {
  public:
   using Counters = std::shared_ptr<const ipc::WorkerCounters>;
 
-  /// Counts this worker, for as long as its counters exist or until `forget`.
-  void watch(const Counters& counters) {
+  /// What waits for a worker, whether or not it looks.
+  using Gauges = std::shared_ptr<const ipc::EdgeGauges>;
+
+  /// Counts this worker, for as long as its counters exist or until `forget`. Without gauges, its own word counts for
+  /// what waits: one that is stopped between two requests then seems to have no work.
+  void watch(const Counters& counters, Gauges gauges = nullptr) {
     const std::lock_guard lock(mutex_);
-    workers_.push_back({counters, {}, {}, {}});
+    workers_.push_back({counters, std::move(gauges), {}, {}, {}, 0});
   }
 
   /// It lives no longer; what it has done stays counted. Without effect on one that is not watched.
@@ -40,6 +47,12 @@ class NodeWorkers {
     workers_.erase(found);
   }
 
+  /// How many are watched.
+  [[nodiscard]] std::size_t count() const {
+    const std::lock_guard lock(mutex_);
+    return workers_.size();
+  }
+
   [[nodiscard]] WorkerReading read() {
     const std::lock_guard lock(mutex_);
     sum_.alive = false;
@@ -50,7 +63,7 @@ class NodeWorkers {
       if (!counters) return true;
       if (!worker.add_to(sum_, *counters)) return false;
       sum_.alive = true;
-      detail::grow(sum_.queue_depth, worker.last.queued, 0);
+      detail::grow(sum_.queue_depth, worker.queued, 0);
       sum_.silence = std::max(sum_.silence, worker.life.silence());
       return false;
     });
@@ -69,16 +82,21 @@ class NodeWorkers {
  private:
   struct Watched {
     std::weak_ptr<const ipc::WorkerCounters> counters;
+    Gauges gauges;
     ipc::WorkerStats last;
     ipc::ServiceHistogram last_times;
     detail::SignOfLife life;
+    std::uint64_t queued = 0;  ///< Messages behind the one that it executes.
 
     /// False when the counters are none.
     bool add_to(WorkerReading& sum, const ipc::WorkerCounters& source) {
       const auto stats = source.snapshot();
       if (!stats) return false;
       detail::add_work(sum, *stats, last);
-      life.see(*stats);
+      const bool busy = stats->phase == ipc::WorkerPhase::busy;
+      const std::uint64_t held = gauges ? gauges->held() : stats->queued + (busy ? 1 : 0);
+      queued = busy ? held - std::min<std::uint64_t>(held, 1) : held;
+      life.see(*stats, busy || held > 0);
       last = *stats;
       return true;
     }
@@ -90,7 +108,7 @@ class NodeWorkers {
     }
   };
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::vector<Watched> workers_;
   WorkerReading sum_;
   ipc::ServiceHistogram times_;

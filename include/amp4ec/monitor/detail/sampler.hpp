@@ -31,7 +31,7 @@ class Sampler {
   /// Reads where the sums stand, so that the first sample already has an interval.
   void begin(Clock::time_point now) {
     NodeFigures unused;
-    if (const auto reading = read(source_.read_workers)) workers_.begin(*reading);
+    if (const auto reading = read(source_.read_workers)) workers_.begin(*reading, now);
     if (const auto times = read(source_.read_service_times)) workers_.begin_times(*times, now);
     read_slow_tier(now);
     read_group(now, unused);
@@ -47,7 +47,7 @@ class Sampler {
     figures.cpu_quota = source_.cpu_quota;
     figures.memory_limit = source_.memory_limit;
     read_group(now, figures);
-    if (source_.read_workers) read_workers();
+    if (source_.read_workers) read_workers(now, figures.throttled);
     workers_.write(figures);
     static_cast<NodeFigures&>(sample) = figures;
     sample.node = source_.node;
@@ -123,9 +123,9 @@ class Sampler {
     if (const auto usage = read(source_.read_usage)) group_.add_usage(*usage, now, figures);
   }
 
-  void read_workers() {
+  void read_workers(Clock::time_point now, double throttled) {
     const auto reading = read(source_.read_workers);
-    reading ? workers_.add(*reading, source_.stall_after) : workers_.add_failure();
+    reading ? workers_.add(*reading, now, throttled, source_.stall_after) : workers_.add_failure();
   }
 
   void read_figures(bool slow) {

@@ -4,6 +4,7 @@
 #include <amp4ec/monitor/detail/group_meter.hpp>
 #include <amp4ec/monitor/node_source.hpp>
 #include <amp4ec/monitor/sample.hpp>
+#include <amp4ec/monitor/stall_limit.hpp>
 
 #include <chrono>
 #include <cstdint>
@@ -13,18 +14,23 @@ namespace amp4ec::detail {
 /// Turns the growing sums of a node's workers into figures.
 class WorkerMeter {
  public:
-  /// Percentiles are over the requests since the last but one of the moments that lie this far apart.
-  static constexpr std::chrono::seconds window_step{5};
+  /// Percentiles are over the requests since the last but one of the moments that lie this far apart; readings come a
+  /// little before or after their time.
+  static constexpr std::chrono::milliseconds window_step{5'000 - 500};
 
   /// Takes where the sums stand as where the node joined.
-  void begin(const WorkerReading& reading) { last_ = reading; }
+  void begin(const WorkerReading& reading, MonitorClock::time_point now) {
+    last_ = reading;
+    time_ = now;
+  }
   void begin_times(const ipc::ServiceHistogram& times, MonitorClock::time_point now) {
     older_ = newer_ = times;
     newer_time_ = now;
   }
 
-  /// The fast tier.
-  void add(const WorkerReading& reading, std::chrono::nanoseconds stall_after) {
+  /// The fast tier. `throttled`: for what share of the time since the last reading the node's quota held it back.
+  void add(const WorkerReading& reading, MonitorClock::time_point now, double throttled,
+           std::chrono::nanoseconds stall_after) {
     const bool restarted = reading.requests_done < last_.requests_done || reading.busy < last_.busy ||
                            reading.ring_received < last_.ring_received || reading.ring_sent < last_.ring_sent;
     const WorkerReading before = restarted ? WorkerReading{} : last_;
@@ -34,9 +40,9 @@ class WorkerMeter {
       figures_.mean_service_us = busy.count() / static_cast<double>(done);
     }
     figures_.alive = reading.alive;
-    figures_.state = !reading.alive                  ? NodeState::down
-                     : reading.silence > stall_after ? NodeState::stalled
-                                                     : NodeState::up;
+    figures_.state = !reading.alive                                     ? NodeState::down
+                     : is_stalled(reading, now, throttled, stall_after) ? NodeState::stalled
+                                                                        : NodeState::up;
     figures_.queue_depth = reading.queue_depth;
     figures_.requests_done += done;
     figures_.ring_received.count += reading.ring_received.count - before.ring_received.count;
@@ -80,7 +86,19 @@ class WorkerMeter {
   }
 
  private:
+  bool is_stalled(const WorkerReading& reading, MonitorClock::time_point now, double throttled,
+                  std::chrono::nanoseconds stall_after) {
+    const std::chrono::nanoseconds interval = now - time_;
+    time_ = now;
+    const bool silent_all_along = reading.silence >= interval;
+    if (silent_all_along) silent_ += std::chrono::duration<double, std::nano>(interval) * (1 - throttled);
+    if (!silent_all_along) silent_ = reading.silence;
+    return silent_ > stall_limit(stall_after, figures_.mean_service_us);
+  }
+
   WorkerReading last_;
+  MonitorClock::time_point time_;                      ///< Of the last reading.
+  std::chrono::duration<double, std::nano> silent_{};  ///< Of the worker that is silent longest, throttling left out.
   NodeFigures figures_;
   ipc::ServiceHistogram older_, newer_;
   MonitorClock::time_point newer_time_;

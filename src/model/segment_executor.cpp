@@ -162,6 +162,8 @@ class TorchScriptExecutor final : public SegmentExecutor {
     return outputs;
   } catch (const std::exception& exception) {
     return detail::failure(exception, Errc::ExecutionFailed);
+  } catch (...) {
+    return Error{Errc::ExecutionFailed, "the model threw something that is no std::exception"};
   }
 
  private:

@@ -265,6 +265,8 @@ std::optional<ipc::ControlChannel> serve_forks(ipc::ControlChannel host) {
     auto message = host.receive(patience);
     if (!message) {
       if (message.error().code == Errc::WorkerUnresponsive) continue;
+      // The host is gone. Its workers see that themselves, but for those that are stopped.
+      for (const auto& child : children) ::kill(child.first, SIGKILL);
       return std::nullopt;
     }
     auto worker = fork_one(host, std::move(*message), children);

@@ -70,15 +70,26 @@ Result<void> check_names(const std::vector<NodeSpec>& nodes, const RuntimeOption
   return {};
 }
 
-/// Serves until the context is stopped. The host's callbacks run here, and Asio hands on what they throw after the
-/// handler that called them has ended: dropping it loses nothing of ours.
+/// Serves until the context is stopped, and then what is ready by then: completions that somebody waits for. The host's
+/// callbacks run here, and Asio hands on what they throw after the handler that called them has ended: dropping it
+/// loses nothing of ours.
 void serve(const std::shared_ptr<boost::asio::io_context>& io) {
-  while (!io->stopped()) {
-    try {
-      io->run();
-    } catch (...) {
+  const auto go_on = [&](auto run) {
+    while (!io->stopped()) {
+      try {
+        run();
+      } catch (...) {
+      }
     }
-  }
+  };
+  go_on([&] { io->run(); });
+  io->restart();
+  go_on([&] { io->poll(), io->stop(); });
+}
+
+void join(std::thread& thread) {
+  // The last session may end on one of the runtime's own threads.
+  if (thread.joinable()) thread.get_id() == std::this_thread::get_id() ? thread.detach() : thread.join();
 }
 
 }  // namespace
@@ -95,8 +106,33 @@ Result<cgroup::Usage> Node::usage() const {
   return usage;
 }
 
+Result<cgroup::UsageDetails> Node::details() const {
+  auto details = group->read_details();
+  if (details) details->oom_kills = std::max<std::uint64_t>(details->oom_kills, oom_kills_);
+  return details;
+}
+
+Result<void> Node::claim(WorkerKind kind) {
+  const std::lock_guard lock(mutex_);
+  const auto other = kind == WorkerKind::thread ? WorkerKind::process : WorkerKind::thread;
+  if (running_[other] > 0) {
+    return Error{
+        Errc::NotSupported,
+        fmt::format("node '{}' has workers of kind '{}' and cannot have one of kind '{}': the kernel would give "
+                    "each kind the whole quota; use another node, or one kind",
+                    name, to_string(other), to_string(kind))};
+  }
+  ++running_[kind];
+  return {};
+}
+
+void Node::release(WorkerKind kind) noexcept {
+  const std::lock_guard lock(mutex_);
+  --running_[kind];
+}
+
 RuntimeState::RuntimeState(std::vector<NodeSpec> given, RuntimeOptions options)
-    : options_(std::move(options)), work_(io->get_executor()) {
+    : options_(std::move(options)), work_(io->get_executor()), monitor_work_(monitor_io->get_executor()) {
   for (NodeSpec& spec : given) nodes.push_back(std::make_unique<Node>(std::move(spec)));
 }
 
@@ -110,12 +146,19 @@ Result<std::shared_ptr<RuntimeState>> RuntimeState::create(std::vector<NodeSpec>
   state->worker_executable_ = std::move(*worker);
   const auto extra_limits = std::exchange(state->options_.group_limits, {});  // Those that hold come back.
   if (auto made = state->make_groups(); !made) return made.error();
+  // After the groups: on v2, making them takes the cpu controller from the threads' group in some places.
+  if (auto threads = cgroup::ThreadGroup::check(state->hierarchy_); threads) {
+    state->capabilities.thread_groups = true;
+  } else {
+    state->capabilities.missing.push_back(
+        fmt::format("CPU limits of worker threads are not enforced: {}", threads.error().message));
+  }
   for (const auto& [name, limits] : extra_limits) {
     if (auto held = state->hold_extra_limits(*state->find_node(name), limits); !held) return held.error();
   }
   state->hold_without_groups();
 
-  state->monitor.emplace(state->io->get_executor());
+  state->monitor.emplace(state->monitor_io->get_executor());
   const auto network = NetworkReader::open();  // the workers share this process's network namespace
   for (const auto& node : state->nodes) {
     const NodeSpec spec = node->spec();
@@ -124,13 +167,14 @@ Result<std::shared_ptr<RuntimeState>> RuntimeState::create(std::vector<NodeSpec>
     source.read_service_times = [raw = node.get()] { return raw->workers.service_times(); };
     if (node->group) {
       source.read_usage = [raw = node.get()] { return raw->usage(); };
-      source.read_details = [raw = node.get()] { return raw->group->read_details(); };
+      source.read_details = [raw = node.get()] { return raw->details(); };
     }
     if (network) source.read_network = *network;
     if (auto added = state->monitor->add_node(std::move(source)); !added) return added.error();
   }
   if (auto started = state->monitor->start(state->options_.sample_interval); !started) return started.error();
   state->thread_ = std::thread([io = state->io] { serve(io); });
+  state->monitor_thread_ = std::thread([io = state->monitor_io] { serve(io); });
   return state;
 } catch (const std::exception& exception) {  // Asio and std::thread, when descriptors or threads run out.
   return Error{Errc::SystemCall, fmt::format("cannot start a runtime: {}", exception.what())};
@@ -138,9 +182,10 @@ Result<std::shared_ptr<RuntimeState>> RuntimeState::create(std::vector<NodeSpec>
 
 RuntimeState::~RuntimeState() {
   if (monitor) monitor->stop();
+  monitor_io->stop();
   io->stop();
-  // The last session may end on the runtime's own thread.
-  if (thread_.joinable()) thread_.get_id() == std::this_thread::get_id() ? thread_.detach() : thread_.join();
+  join(monitor_thread_);
+  join(thread_);
 }
 
 Result<void> RuntimeState::degrade(const Error& error, std::string_view what) {
@@ -156,7 +201,6 @@ Result<void> RuntimeState::make_groups() {
   if (!hierarchy) return degrade(hierarchy.error(), "CPU and memory limits are");
   hierarchy_ = std::move(*hierarchy);
   capabilities.cgroups = name_of(hierarchy_.kind());
-  capabilities.thread_groups = cgroup::ThreadGroup::check(hierarchy_).has_value();
   backend_ = cgroup::default_backend(hierarchy_);
   auto host = cgroup::host_group_name();
   if (!host) return degrade(host.error(), "CPU and memory limits are");
@@ -221,15 +265,15 @@ Result<void> RuntimeState::hold_extra_limits(Node& node, const cgroup::Limits& w
 
 /// What can be held without the kernel's groups, where those do not hold it.
 void RuntimeState::hold_without_groups() {
-  if (!capabilities.cpu_limits) {
-    std::vector<Cpus> quotas;
-    for (const auto& node : nodes) quotas.push_back(node->spec().cpus);
-    if (auto shares = share_cpus(quotas)) {
-      for (std::size_t i = 0; i < nodes.size(); ++i) nodes[i]->pinned_cpus = std::move((*shares)[i]);
-      capabilities.cpu_affinity = true;
-    } else {
-      capabilities.missing.push_back(fmt::format("workers are not pinned to CPUs: {}", shares.error().message));
-    }
+  std::vector<Cpus> quotas;
+  for (const auto& node : nodes) quotas.push_back(node->spec().cpus);
+  auto shares = share_cpus(quotas);
+  if (shares) {
+    for (std::size_t i = 0; i < nodes.size(); ++i) nodes[i]->pinned_cpus = std::move((*shares)[i]);
+  }
+  capabilities.cpu_affinity = shares && !capabilities.cpu_limits;
+  if (!shares && !capabilities.cpu_limits) {
+    capabilities.missing.push_back(fmt::format("workers are not pinned to CPUs: {}", shares.error().message));
   }
   if (!capabilities.memory_limits) {
     capabilities.memory_rlimits = true;
@@ -270,17 +314,15 @@ Result<void> RuntimeState::set_limits(const std::string& name, Cpus cpus, Bytes 
   if (auto valid = validate_node(spec); !valid) return valid;
   {
     const std::lock_guard lock(limits_mutex_);
-    if (node->group) {
-      if (auto set = node->group->set_limits(limits_of(spec)); !set) {
-        (void)node->group->set_limits(limits_of(node->spec()));  // Of two, one may have been changed.
-        return set;
-      }
-    }
-    {
-      const std::lock_guard threads_lock(node->threads_mutex);
-      if (node->thread_group) {
-        if (auto set = node->thread_group->set_limits(thread_limits_of(spec)); !set) return set;
-      }
+    const std::lock_guard threads_lock(node->threads_mutex);  // A group for threads begins with the limits in force.
+    Result<void> set;
+    if (node->group) set = node->group->set_limits(limits_of(spec));
+    if (set && node->thread_group) set = node->thread_group->set_limits(thread_limits_of(spec));
+    if (!set) {
+      // Some of them may have been changed.
+      if (node->group) (void)node->group->set_limits(limits_of(node->spec()));
+      if (node->thread_group) (void)node->thread_group->set_limits(thread_limits_of(node->spec()));
+      return set;
     }
     node->set_spec(spec);
   }
@@ -305,40 +347,53 @@ ForkServer& RuntimeState::fork_server(unsigned threads) {
   return fork_servers_.try_emplace(threads, worker_executable_, threads).first->second;
 }
 
-Result<std::unique_ptr<Worker>> RuntimeState::start_worker(WorkerKind kind, Node* node,
-                                                           std::optional<cgroup::Group>& group) {
-  return kind == WorkerKind::thread ? start_thread(node) : start_process(node, group);
+Result<RuntimeState::Started> RuntimeState::start_worker(WorkerKind kind, Node* node) {
+  if (node == nullptr || !capabilities.cpu_limits) {
+    return kind == WorkerKind::thread ? start_thread(node) : start_process(node);
+  }
+  if (auto claimed = node->claim(kind); !claimed) return claimed.error();
+  auto started = kind == WorkerKind::thread ? start_thread(node) : start_process(node);
+  if (!started) node->release(kind);
+  return started;
 }
 
-Result<std::unique_ptr<Worker>> RuntimeState::start_process(Node* node, std::optional<cgroup::Group>& group) {
-  const bool held = node != nullptr && node->group;
-  if (held) {
+Result<RuntimeState::Started> RuntimeState::start_process(Node* node) {
+  Started started;
+  if (node != nullptr && node->group) {
     auto made = cgroup::Group::create(hierarchy_, fmt::format("{}/worker-{}", node->group->path(), next_worker_++), {},
                                       backend_);
     if (!made) return made.error();
-    group.emplace(std::move(*made));
+    started.group.emplace(std::move(*made));
+    started.quota_binds = capabilities.cpu_limits;
   }
   auto worker = WorkerProcess::start(fork_server(threads_on(node)), [&](pid_t pid) -> Result<void> {
-    if (node != nullptr && !node->pinned_cpus.empty()) {
+    if (node != nullptr && !started.quota_binds && !node->pinned_cpus.empty()) {
       if (auto pinned = pin(pid, node->pinned_cpus); !pinned) return pinned;
     }
-    return held ? group->attach(pid) : Result<void>();
+    return started.group ? started.group->attach(pid) : Result<void>();
   });
   if (!worker) return worker.error();
   if (auto known = teach_operators(*worker); !known) return known.error();
-  return std::make_unique<WorkerProcess>(std::move(*worker));
+  started.worker = std::make_unique<WorkerProcess>(std::move(*worker));
+  return started;
 }
 
-Result<std::unique_ptr<Worker>> RuntimeState::start_thread(Node* node) {
+Result<RuntimeState::Started> RuntimeState::start_thread(Node* node) {
+  Started started;
   auto worker = WorkerThread::start(threads_on(node), [&](pid_t thread) -> Result<void> {
     if (node == nullptr) return {};
-    if (capabilities.thread_groups) return hold_thread(*node, thread);
-    if (!node->pinned_cpus.empty()) return pin(thread, node->pinned_cpus);
-    if (!options_.require_limits) return {};
-    return Error{Errc::CgroupUnavailable, "this kernel cannot limit the CPUs of threads; use worker processes"};
+    Result<void> held = Error{Errc::CgroupUnavailable, "this kernel cannot limit the CPUs of threads"};
+    if (capabilities.thread_groups) held = hold_thread(*node, thread);
+    started.quota_binds = held.has_value();
+    if (held) return held;
+    if (options_.require_limits) {
+      return Error{held.error().code, held.error().message + "; use worker processes"};
+    }
+    return node->pinned_cpus.empty() ? Result<void>() : pin(thread, node->pinned_cpus);
   });
   if (!worker) return worker.error();
-  return std::move(*worker);
+  started.worker = std::move(*worker);
+  return started;
 }
 
 Result<void> RuntimeState::hold_thread(Node& node, pid_t thread) {

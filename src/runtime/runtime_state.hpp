@@ -17,6 +17,8 @@
 #include <boost/asio/thread_pool.hpp>
 
 #include <atomic>
+#include <cstddef>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -49,16 +51,28 @@ class Node {
   mutable std::mutex threads_mutex;                 ///< Guards the next.
   std::optional<cgroup::ThreadGroup> thread_group;  ///< Carries the quota of worker threads; from the first one on.
 
-  std::vector<unsigned> pinned_cpus;  ///< What holds its workers where no group does. Empty: not pinned.
+  std::vector<unsigned> pinned_cpus;  ///< What holds workers that no group does. Empty: they cannot be pinned.
 
   NodeWorkers workers;  ///< What the Monitor reads of those that run here.
 
   /// Of its processes and its threads. Zeros where no group counts them. @error CgroupFailed.
   [[nodiscard]] Result<cgroup::Usage> usage() const;
 
+  /// With the kills of workers that are gone: v1 counts them in their own groups only. For a node with a group.
+  /// @error CgroupFailed.
+  [[nodiscard]] Result<cgroup::UsageDetails> details() const;
+  void add_oom_kills(std::uint64_t kills) noexcept { oom_kills_ += kills; }
+
+  /// Before a worker starts, and after it has ended. The kernel holds a node's processes and its threads apart, each to
+  /// the whole quota: so that it binds, a node has workers of one kind at a time. @error NotSupported.
+  Result<void> claim(WorkerKind kind);
+  void release(WorkerKind kind) noexcept;
+
  private:
   mutable std::mutex mutex_;
   NodeSpec spec_;
+  std::map<WorkerKind, std::size_t> running_;  ///< Guarded by `mutex_`.
+  std::atomic<std::uint64_t> oom_kills_ = 0;
 };
 
 /// What a Runtime owns and its sessions share.
@@ -75,9 +89,13 @@ class RuntimeState : public std::enable_shared_from_this<RuntimeState> {
   /// Null for a name that no node has.
   [[nodiscard]] Node* find_node(const std::string& name) noexcept;
 
-  /// A worker on a node, or without limits when `node` is null, with the threads its quota allows. The group of a
-  /// process, if any, goes into `group`: its owner must outlive the worker.
-  Result<std::unique_ptr<Worker>> start_worker(WorkerKind kind, Node* node, std::optional<cgroup::Group>& group);
+  /// A worker on a node, or without limits when `node` is null, with the threads its quota allows.
+  struct Started {
+    std::optional<cgroup::Group> group;  ///< Of a process, if any: outlives the worker.
+    std::unique_ptr<Worker> worker;
+    bool quota_binds = false;
+  };
+  Result<Started> start_worker(WorkerKind kind, Node* node);
 
   /// Where workers with so many threads come from. It lives as long as the runtime.
   [[nodiscard]] ForkServer& fork_server(unsigned threads);
@@ -94,13 +112,15 @@ class RuntimeState : public std::enable_shared_from_this<RuntimeState> {
   const std::shared_ptr<boost::asio::io_context> io = std::make_shared<boost::asio::io_context>();
   /// For what takes long and must not hold up the thread above. What runs here holds no session and no runtime alive.
   boost::asio::thread_pool helpers{2};
+  /// The Monitor's, on a thread of its own: neither its readings nor what its subscribers do hold up a request.
+  const std::shared_ptr<boost::asio::io_context> monitor_io = std::make_shared<boost::asio::io_context>();
   std::vector<std::unique_ptr<Node>> nodes;
   std::optional<Monitor> monitor;
 
  private:
   RuntimeState(std::vector<NodeSpec> nodes, RuntimeOptions options);
-  Result<std::unique_ptr<Worker>> start_process(Node* node, std::optional<cgroup::Group>& group);
-  Result<std::unique_ptr<Worker>> start_thread(Node* node);
+  Result<Started> start_process(Node* node);
+  Result<Started> start_thread(Node* node);
   /// The quota of the node binds the thread from now on.
   Result<void> hold_thread(Node& node, pid_t thread);
   Result<void> make_groups();
@@ -122,7 +142,9 @@ class RuntimeState : public std::enable_shared_from_this<RuntimeState> {
   std::atomic<unsigned> next_worker_ = 0;
   std::mutex limits_mutex_;  // One change of limits at a time.
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
+  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> monitor_work_;
   std::thread thread_;
+  std::thread monitor_thread_;
 };
 
 }  // namespace amp4ec::detail

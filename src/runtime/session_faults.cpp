@@ -2,9 +2,13 @@
 // What a session does about workers that die or get stuck, and requests that are late.
 #include "runtime/session_state.hpp"
 
+#include <amp4ec/monitor/stall_limit.hpp>
+
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <memory>
+#include <utility>
 
 namespace amp4ec::detail {
 
@@ -14,7 +18,6 @@ namespace {
 
 constexpr std::chrono::milliseconds longest_sweep{250};
 constexpr std::chrono::milliseconds shortest_sweep{5};
-constexpr double stall_factor = 20;  // Of the mean service time: some requests take longer than others.
 
 }  // namespace
 
@@ -49,7 +52,10 @@ void SessionState::on_death(std::size_t stage) {
   watches_[stage].death.close(ignored);
   watches_[stage].ended = true;
   StageWorker& worker = *parts_.stages[stage].worker;
-  const Error reason = worker.reason_of_death();
+  Error reason = worker.reason_of_death();
+  if (const auto violation = std::exchange(watches_[stage].violation, {}); !violation.empty()) {
+    reason.message += fmt::format(", for it or a neighbour broke the protocol: {}", violation);
+  }
   worker.leave_node();
   const auto stats = worker.counters().snapshot();
   const bool executed = stats && stats->phase == ipc::WorkerPhase::busy;
@@ -60,10 +66,14 @@ void SessionState::on_death(std::size_t stage) {
   {
     const std::lock_guard lock(mutex_);
     states_[stage].alive = false;
-    parts_.stages[stage].ends.inputs.reset();  // With it go the inputs that it kept for the dead.
+    // With it go the inputs that it kept for the dead. A thread that was given up may still read them.
+    auto& inputs = parts_.stages[stage].ends.inputs;
+    if (inputs) worker.worker().keep_until_end(std::make_shared<ipc::EdgeProducer>(std::move(*inputs)));
+    inputs.reset();
     last_death_ = reason.message;
     repairs = repairs_;
   }
+  watches_[stage].left_dead = !repairs;
   complete_all(std::move(finished));
   if (is_closed()) return;  // By one of the handlers.
   {
@@ -86,7 +96,7 @@ void SessionState::on_death(std::size_t stage) {
   }
   tell(SessionEvent::Kind::worker_died, stage,
        fmt::format("{}; {} requests are sent again, {} have failed", reason.message, again, done.size()));
-  if (repairs) restart_later(stage, stats && stats->requests > 0);
+  if (repairs && !is_closed()) restart_later(stage, stats && stats->requests > 0);
   finish(done);
 }
 
@@ -107,8 +117,7 @@ std::optional<Error> SessionState::why_not_again(std::pair<const std::uint64_t, 
                              "have changed",
                              reason.message)};
   }
-  constexpr unsigned enough = 2;
-  if (!executed || ++request.killed < enough) return std::nullopt;
+  if (!executed || ++request.killed < enough_deaths) return std::nullopt;
   if (reason.code == Errc::OutOfMemory) return reason;
   return Error{Errc::RequestKillsWorker,
                fmt::format("two workers ended while they executed this request, the last so: {}", reason.message)};
@@ -122,6 +131,8 @@ void SessionState::sweep_later() {
     const std::lock_guard lock(mutex_);
     for (const auto& entry : pending_) at = std::min(at, entry.second.deadline);
   }
+  // Never put off: else requests with deadlines that come in fast would keep it from ever looking at the others.
+  if (const auto set = sweep_timer_.expiry(); set > Clock::now() && set <= at) return;
   sweep_timer_.expires_at(at);
   sweep_timer_.async_wait([weak = weak_from_this()](boost::system::error_code failed) {
     if (failed) return;
@@ -135,7 +146,12 @@ Error SessionState::late(const Pending& request) const {
 }
 
 void SessionState::sweep() {
+  // A bell can be silenced by any worker that holds it: what it should have told is found here.
+  complete_all(take_results());
+  if (is_closed()) return;
   kill_stalled();
+  if (is_closed()) return;
+  prepare_standbys();
   std::vector<Done> done;
   {
     const std::lock_guard lock(mutex_);
@@ -173,19 +189,28 @@ bool SessionState::is_stalled(std::size_t stage) {
   };
   const auto now = Clock::now();
   const bool moved = stats->requests != watch.requests || stats->heartbeat_ns != watch.heartbeat_ns;
-  if (moved || (parts_.stages[stage].ends.held() == 0 && !worker.is_asked())) {
+  // Some inputs are copied when they are read, and their slots are free while the segment runs.
+  const bool has_work = stats->phase == ipc::WorkerPhase::busy || worker.incoming().held() > 0 || worker.is_asked();
+  if (moved || !has_work) {
     watch.requests = stats->requests;
     watch.heartbeat_ns = stats->heartbeat_ns;
     watch.moved = now;
     watch.throttled = throttled();
     return false;
   }
-  const double mean_ns =
-      stats->requests == 0 ? 0 : static_cast<double>(stats->busy_ns) / static_cast<double>(stats->requests);
-  const auto limit = std::max<std::chrono::nanoseconds>(
-      parts_.options.stall_timeout, std::chrono::nanoseconds(static_cast<std::int64_t>(stall_factor * mean_ns)));
-  if (now - watch.moved < limit) return false;
-  return now - watch.moved - (throttled() - watch.throttled) >= limit;
+  const double mean_us =
+      stats->requests == 0 ? 0 : static_cast<double>(stats->busy_ns) / 1e3 / static_cast<double>(stats->requests);
+  // The counters are the worker's word.
+  const std::chrono::nanoseconds most = std::max(parts_.options.stall_timeout, parts_.options.request_timeout);
+  const auto limit = std::min(stall_limit(parts_.options.stall_timeout, mean_us), most);
+  const std::chrono::nanoseconds silent = now - watch.moved;
+  if (silent < limit) return false;
+  // The kernel adds up the CPUs and the workers that it holds back; a worker has its part of the quota all the same.
+  const auto workers = static_cast<double>(std::max<std::size_t>(worker.node()->workers.count(), 1));
+  const double longest_share = std::clamp(1 - worker.node()->spec().cpus.count / workers, 0.0, 0.95);
+  const auto held_back = std::min<std::chrono::nanoseconds>(
+      throttled() - watch.throttled, std::chrono::duration_cast<std::chrono::nanoseconds>(silent * longest_share));
+  return silent - held_back >= limit;
 }
 
 }  // namespace amp4ec::detail

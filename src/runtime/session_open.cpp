@@ -30,6 +30,11 @@ class Opening {
       : runtime_(std::move(runtime)), model_(model), plan_(plan), example_(example), options_(options) {}
 
   Result<std::shared_ptr<SessionState>> run() {
+    if (runtime_->io->get_executor().running_in_this_thread()) {
+      return Error{Errc::NotSupported,
+                   "a session cannot be opened on the runtime's own thread, which has to answer its first requests; "
+                   "open it on another"};
+    }
     if (auto done = learn_sizes(); !done) return done.error();
     if (auto done = check_plan(); !done) return done.error();
     if (auto done = start_workers(); !done) return done.error();
@@ -102,7 +107,7 @@ class Opening {
       auto segment = model_.segment(stages_[id].first_layer, stages_[id].last_layer);
       if (!segment) return segment.error();
       auto worker = StageWorker::start(*runtime_, runtime_->find_node(stages_[id].node), static_cast<std::uint8_t>(id),
-                                       options_.workers);
+                                       options_.workers, options_.spin);
       if (!worker) return worker.error();
       workers_.push_back(std::move(*worker));
       if (auto sent = workers_.back()->begin_load(*segment, options_.form); !sent) return sent;
@@ -117,7 +122,7 @@ class Opening {
   }
 
   Result<void> connect_workers() {
-    auto bell = ipc::EventFd::create();
+    auto bell = ipc::Bell::create();
     if (!bell) return bell.error();
     // Requests that were cancelled, or sent again elsewhere, keep their places until a worker has passed over them.
     const auto places = static_cast<std::uint32_t>(2 * max_in_flight_ + options_.max_waiting);
@@ -149,9 +154,8 @@ class Opening {
       ends_.push_back(std::move(*ends));
     }
     for (const Wiring::Pair& pair : wiring_->pairs) {
-      auto gauge = wiring_->connect(pair, *workers_[pair.from], *workers_[pair.to]);
-      if (!gauge) return gauge.error();
-      ends_[pair.to].incoming.emplace(pair.from, std::move(*gauge));
+      if (auto connected = wiring_->connect(pair, *workers_[pair.from], *workers_[pair.to]); !connected)
+        return connected;
     }
     return {};
   }

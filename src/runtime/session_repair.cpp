@@ -8,6 +8,9 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
+#include <memory>
+#include <utility>
 
 namespace amp4ec::detail {
 
@@ -20,6 +23,7 @@ constexpr std::array<std::chrono::milliseconds, 5> pauses{std::chrono::milliseco
                                                           std::chrono::milliseconds(50), std::chrono::milliseconds(200),
                                                           std::chrono::milliseconds(1000)};
 constexpr std::chrono::seconds quarantine{30};
+constexpr std::chrono::seconds pause_between_standbys{1};  ///< After one that could not be made.
 
 std::size_t take_first(std::deque<std::size_t>& stages) {
   const std::size_t first = stages.front();
@@ -60,22 +64,34 @@ void SessionState::begin_next_repair() {
   if (!to_repair_.empty()) {
     make(take_first(to_repair_), &SessionState::make_replacement, &SessionState::install);
   } else if (!to_prepare_.empty()) {
-    make(take_first(to_prepare_), &SessionState::start_loaded, &SessionState::keep_standby);
+    const std::size_t stage = take_first(to_prepare_);
+    watches_[stage].next_standby = Clock::time_point::max();  // Until this one is there, or cannot be made.
+    make(stage, &SessionState::start_loaded, &SessionState::keep_standby);
   }
+}
+
+bool SessionState::do_elsewhere(std::function<void()> work) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (closed_) return false;
+    ++done_elsewhere_;
+  }
+  // Without a hold on the session, which would make that thread the one that destroys it: `close` waits for the end.
+  asio::post(parts_.runtime->helpers, [this, work = std::move(work)]() mutable {
+    work();
+    work = nullptr;  // And with it all that it holds.
+    const std::lock_guard lock(mutex_);
+    --done_elsewhere_;
+    changed_.notify_all();
+  });
+  return true;
 }
 
 /// Has something for a stage made on a thread where that may take long, and `use`d on the runtime's.
 template <class Made>
 void SessionState::make(std::size_t stage, Result<Made> (SessionState::*maker)(std::size_t),
                         void (SessionState::*use)(std::size_t, Result<Made>)) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (closed_) return;
-    maker_runs_ = true;
-  }
-  making_ = true;
-  // Without a hold on the session, which would make that thread the one that destroys it: `close` waits for the end.
-  asio::post(parts_.runtime->helpers, [this, stage, maker, use] {
+  making_ = do_elsewhere([this, stage, maker, use] {
     auto made = std::make_shared<Result<Made>>((this->*maker)(stage));
     // Nothing of it stays here: the last to let go of a worker may be the last to let go of the runtime.
     asio::post(io(), [weak = weak_from_this(), stage, use, made = std::move(made)] {
@@ -85,25 +101,36 @@ void SessionState::make(std::size_t stage, Result<Made> (SessionState::*maker)(s
       ((*self).*use)(stage, std::move(*made));
       if (!self->is_closed()) self->begin_next_repair();
     });
-    const std::lock_guard lock(mutex_);
-    in_the_making_ = nullptr;
-    maker_runs_ = false;
-    changed_.notify_all();
   });
 }
 
-/// Blocks while the worker starts and loads.
-Result<std::unique_ptr<StageWorker>> SessionState::start_loaded(std::size_t stage) try {
-  auto worker = StageWorker::start(*parts_.runtime, parts_.stages[stage].worker->node(),
-                                   static_cast<std::uint8_t>(stage), parts_.options.workers);
-  if (!worker) return worker;
-  {
-    const std::lock_guard lock(mutex_);
-    if (closed_) return Error{Errc::SessionClosed, "the session is closed"};
-    in_the_making_ = worker->get();
+class SessionState::InTheMaking {
+ public:
+  InTheMaking(SessionState& session, StageWorker& worker) : session_(session) {
+    const std::lock_guard lock(session_.mutex_);
+    if (session_.closed_) worker.worker().kill_now();
+    session_.in_the_making_ = &worker;
   }
-  if (auto sent = (*worker)->begin_load(parts_.stages[stage].segment, form()); !sent) return sent.error();
-  if (auto loaded = (*worker)->finish_load(parts_.options.start_timeout); !loaded) return loaded.error();
+  ~InTheMaking() {
+    const std::lock_guard lock(session_.mutex_);
+    session_.in_the_making_ = nullptr;
+  }
+  InTheMaking(const InTheMaking&) = delete;
+  InTheMaking& operator=(const InTheMaking&) = delete;
+
+ private:
+  SessionState& session_;
+};
+
+/// Blocks while the worker starts and loads.
+Result<std::shared_ptr<StageWorker>> SessionState::start_loaded(std::size_t stage) try {
+  auto started = StageWorker::start(*parts_.runtime, parts_.stages[stage].worker->node(),
+                                    static_cast<std::uint8_t>(stage), parts_.options.workers, parts_.options.spin);
+  if (!started) return started.error();
+  const std::shared_ptr<StageWorker> worker = std::move(*started);
+  const InTheMaking making(*this, *worker);
+  if (auto sent = worker->begin_load(parts_.stages[stage].segment, form()); !sent) return sent.error();
+  if (auto loaded = worker->finish_load(parts_.options.start_timeout); !loaded) return loaded.error();
   return worker;
 } catch (const std::exception& failure) {
   return Error{Errc::SystemCall, fmt::format("cannot start another worker: {}", failure.what())};
@@ -120,6 +147,7 @@ Result<SessionState::Replacement> SessionState::make_replacement(std::size_t sta
     if (!started) return started.error();
     made.worker = std::move(*started);
   }
+  const InTheMaking making(*this, *made.worker);
   auto ends = parts_.wiring.connect_host(*made.worker);
   if (!ends) return ends.error();
   made.ends = std::move(*ends);
@@ -127,14 +155,11 @@ Result<SessionState::Replacement> SessionState::make_replacement(std::size_t sta
     if (pair.from != id && pair.to != id) continue;
     const std::uint8_t other_id = pair.from == id ? pair.to : pair.from;
     StageWorker& other = *parts_.stages[other_id].worker;
-    auto gauge = pair.from == id ? parts_.wiring.connect(pair, *made.worker, other)
-                                 : parts_.wiring.connect(pair, other, *made.worker);
-    if (gauge) {
-      if (pair.to == id) made.ends.incoming.insert_or_assign(pair.from, std::move(*gauge));
-      if (pair.from == id) made.outgoing.emplace_back(pair.to, std::move(*gauge));
-      continue;
-    }
-    if (made.worker->worker().has_ended()) return gauge.error();
+    const auto connected = pair.from == id ? parts_.wiring.connect(pair, *made.worker, other)
+                                           : parts_.wiring.connect(pair, other, *made.worker);
+    if (connected) continue;
+    // Ours, or this process has no descriptors or memory left for an edge.
+    if (made.worker->worker().has_ended() || connected.error().code == Errc::SystemCall) return connected.error();
     // The neighbour is at fault: it is dead, or is not worth its place. Who replaces it connects it with this one.
     other.worker().kill_now();
     made.unconnected.push_back(other_id);
@@ -145,7 +170,7 @@ Result<SessionState::Replacement> SessionState::make_replacement(std::size_t sta
 }
 
 /// Null when there is none that lives.
-std::unique_ptr<StageWorker> SessionState::take_standby(std::size_t stage) {
+std::shared_ptr<StageWorker> SessionState::take_standby(std::size_t stage) {
   const std::lock_guard lock(mutex_);
   auto standby = std::move(standbys_[stage]);
   if (closed_ || !standby) return nullptr;
@@ -153,19 +178,41 @@ std::unique_ptr<StageWorker> SessionState::take_standby(std::size_t stage) {
     standby->leave_node();
     return nullptr;
   }
-  in_the_making_ = standby.get();
   return standby;
 }
 
-void SessionState::keep_standby(std::size_t stage, Result<std::unique_ptr<StageWorker>> made) {
+void SessionState::keep_standby(std::size_t stage, Result<std::shared_ptr<StageWorker>> made) {
+  watches_[stage].next_standby = Clock::now() + pause_between_standbys;
   if (!made) return tell(SessionEvent::Kind::restart_failed, stage, "no standby: " + made.error().message);
   const std::lock_guard lock(mutex_);
   standbys_[stage] = std::move(*made);
 }
 
+/// For the stages that have none that lives.
+void SessionState::prepare_standbys() {
+  if (!parts_.options.warm_standby) return;
+  std::vector<std::shared_ptr<StageWorker>> ended;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!repairs_) return;
+    for (std::size_t stage = 0; stage < standbys_.size(); ++stage) {
+      auto& standby = standbys_[stage];
+      if (standby && standby->worker().has_ended()) {
+        standby->leave_node();
+        ended.push_back(std::move(standby));
+        standby = nullptr;
+      }
+      const bool due = !standby && states_[stage].alive && Clock::now() >= watches_[stage].next_standby;
+      if (due && std::ranges::find(to_prepare_, stage) == to_prepare_.end()) to_prepare_.push_back(stage);
+    }
+  }
+  if (!ended.empty()) (void)do_elsewhere([ended = std::move(ended)] {});
+  begin_next_repair();
+}
+
 void SessionState::install(std::size_t stage, Result<Replacement> made) {
   Watch& watch = watches_[stage];
-  std::unique_ptr<StageWorker> old;
+  std::shared_ptr<StageWorker> old;
   Result<void> watched;
   if (made) watched = assign_duplicate(watch.death, made->worker->worker().end_fd());
   if (!made || !watched) {
@@ -174,25 +221,26 @@ void SessionState::install(std::size_t stage, Result<Replacement> made) {
     restart_later(stage, false);
     return;
   }
+  StageReport past = with_past(stage);  // It reads files: not under the mutex.
+  ++past.restarts;
   std::vector<Done> done;
   {
     const std::lock_guard lock(mutex_);
     SessionStage& place = parts_.stages[stage];
-    add_to_past(stage);
+    past_[stage] = std::move(past);
     old = std::exchange(place.worker, std::move(made->worker));
     place.ends = std::move(made->ends);
-    for (auto& [to, gauge] : made->outgoing) {
-      parts_.stages[to].ends.incoming.insert_or_assign(static_cast<std::uint8_t>(stage), std::move(gauge));
-    }
     states_[stage].alive = true;
     for (const std::size_t other : made->unconnected) states_[other].alive = false;  // We may be the first to know.
     quarantined_[stage] = false;
     place_waiting(done);
   }
   watch.requests = watch.heartbeat_ns = 0;
+  watch.violation.clear();
+  watch.next_standby = {};
   wait_for_death(stage);
-  old.reset();
-  if (parts_.options.warm_standby) to_prepare_.push_back(stage);
+  (void)do_elsewhere([old = std::move(old)] {});  // Removing its group takes milliseconds.
+  prepare_standbys();
   tell(SessionEvent::Kind::worker_restarted, stage, parts_.stages[stage].worker->label());
   finish(done);
 }

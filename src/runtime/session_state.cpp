@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <atomic>
 #include <future>
+#include <utility>
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -45,12 +46,15 @@ Result<std::size_t> encode_large(const Values& inputs, std::vector<std::byte>& i
   return Error{Errc::OutOfMemory, "no memory for the inputs of a request"};
 }
 
+/// A time that can be added to any other.
+template <class Duration>
+Duration bounded(Duration time) {
+  constexpr std::chrono::hours year{24 * 365};
+  return std::clamp<Duration>(time, Duration::zero(), year);
+}
+
 /// What a worker's message says.
-Result<Value> read_result(const ipc::EdgeConsumer::Message& message, const Model& model) {
-  if (message.descriptor().kind == ipc::MessageKind::error) {
-    const auto text = message.payload();
-    return parse_error(std::string(reinterpret_cast<const char*>(text.data()), text.size()));
-  }
+Result<Value> read_answer(const ipc::EdgeConsumer::Message& message, const Model& model) {
   auto values = decode_copy(message.payload());
   if (!values) return values.error();
   if (values->size() != 1) return Error{Errc::ProtocolViolation, "a result is not one value"};
@@ -75,12 +79,18 @@ SessionState::SessionState(SessionParts parts)
       trace_ids_(++sessions << session_bits),
       bell_wait_(*parts_.runtime->io),
       sweep_timer_(*parts_.runtime->io) {
+  SessionOptions& options = parts_.options;
+  options.request_timeout = bounded(options.request_timeout);
+  options.start_timeout = bounded(options.start_timeout);
+  options.stall_timeout = bounded(options.stall_timeout);
   for (const SessionStage& stage : parts_.stages) {
     WorkerState state;
     state.capacity = stage.worker->node()->spec().cpus;
     state.cpu_available = state.capacity;
     state.memory_available = stage.worker->node()->spec().memory;
     states_.push_back(state);
+    auto view = parts_.runtime->monitor->view(stage.worker->node()->name);
+    views_.push_back(view ? std::move(*view) : NodeView());
     watches_.emplace_back(io());
   }
   quarantined_.resize(parts_.stages.size());
@@ -112,9 +122,6 @@ Result<void> SessionState::start() {
   for (std::size_t stage = 0; stage < parts_.stages.size(); ++stage) {
     if (auto watched = watch_for_death(stage); !watched) return watched;
   }
-  samples_ = parts_.runtime->monitor->subscribe([weak = weak_from_this()](const Sample& sample) {
-    if (const auto self = weak.lock()) self->on_sample(sample);
-  });
   asio::dispatch(io(), [self = shared_from_this()] {
     self->listen();
     for (std::size_t stage = 0; stage < self->watches_.size(); ++stage) self->wait_for_death(stage);
@@ -128,12 +135,12 @@ void SessionState::begin_repairs() {
     const std::lock_guard lock(mutex_);
     repairs_ = true;
   }
-  if (!parts_.options.warm_standby) return;
   asio::post(io(), [weak = weak_from_this()] {
     const auto self = weak.lock();
-    if (!self || self->is_closed()) return;
-    for (std::size_t stage = 0; stage < self->parts_.stages.size(); ++stage) self->to_prepare_.push_back(stage);
-    self->begin_next_repair();
+    for (std::size_t stage = 0; self && !self->is_closed() && stage < self->watches_.size(); ++stage) {
+      if (std::exchange(self->watches_[stage].left_dead, false)) self->restart_later(stage, false);
+    }
+    if (self && !self->is_closed()) self->prepare_standbys();
   });
 }
 
@@ -246,9 +253,12 @@ SessionState::Placed SessionState::place(std::uint64_t id, Pending& request) {
   request.route = route;
   count_in_flight(*route, +1);
   ++under_way_;
-  // An error now means that the worker's bell is gone, and the worker with it: its death is seen elsewhere.
-  (void)first.ends.inputs->publish(std::move(**slot), descriptor, {}, request.input);
-  return Placed::sent;
+  if (first.ends.inputs->publish(std::move(**slot), descriptor, {}, request.input)) return Placed::sent;
+  // A file of its own that could not go, since the worker has left too many unread or has died.
+  count_in_flight(*route, -1);
+  --under_way_;
+  request.route.reset();
+  return Placed::must_wait;
 }
 
 void SessionState::place_waiting(std::vector<Done>& done) {
@@ -306,8 +316,16 @@ void SessionState::cancel(std::uint64_t id) {
 std::optional<std::size_t> SessionState::choose_route() {
   for (std::size_t id = 0; id < states_.size(); ++id) {
     const auto stats = parts_.stages[id].worker->counters().snapshot();
-    if (!stats || stats->requests == 0) continue;
-    states_[id].mean_service_us = static_cast<double>(stats->busy_ns) / 1e3 / static_cast<double>(stats->requests);
+    WorkerState& state = states_[id];
+    if (stats && stats->requests > 0) {
+      state.mean_service_us = static_cast<double>(stats->busy_ns) / 1e3 / static_cast<double>(stats->requests);
+    }
+    const auto node = views_[id].load();
+    if (!node || !node->resources_known || node->cpu_quota.count <= 0) continue;
+    state.capacity = node->cpu_quota;
+    state.cpu_available = Cpus{std::max(0.0, node->cpu_quota.count - node->cpu_used.count)};
+    state.memory_available = Bytes{node->memory_limit.count - std::min(node->memory_limit.count, node->memory.count)};
+    state.load = std::min(1.0, node->cpu_used.count / node->cpu_quota.count);
   }
   return parts_.policy->choose(candidates_);
 }
@@ -338,17 +356,6 @@ void SessionState::count_in_flight(std::size_t route, int change) {
   for (const std::uint8_t id : parts_.routes[route]) states_[id].in_flight += static_cast<std::uint32_t>(change);
 }
 
-void SessionState::on_sample(const Sample& sample) {
-  const std::lock_guard lock(mutex_);
-  for (std::size_t id = 0; id < states_.size(); ++id) {
-    const NodeSpec node = parts_.stages[id].worker->node()->spec();
-    if (node.name != sample.node || !sample.resources_known) continue;
-    states_[id].cpu_available = Cpus{std::max(0.0, node.cpus.count - sample.cpu_used.count)};
-    states_[id].memory_available = Bytes{node.memory.count - std::min(node.memory.count, sample.memory.count)};
-    states_[id].load = std::min(1.0, sample.cpu_used.count / node.cpus.count);
-  }
-}
-
 // -- the way out -----------------------------------------------------------------------------------------------------
 
 // Handlers take hold of the session only when there is something to do: the last one to let go of it destroys it. And
@@ -366,6 +373,12 @@ void SessionState::listen() {
                         });
 }
 
+void SessionState::break_with(std::size_t stage, const Error& violation) {
+  if (watches_[stage].violation.empty()) watches_[stage].violation = violation.message;
+  parts_.stages[stage].ends.results.reset();
+  parts_.stages[stage].worker->worker().kill_now();
+}
+
 std::vector<SessionState::Finished> SessionState::take_results() {
   (void)parts_.wiring.bell.drain();  // Before looking: what arrives after the look rings again.
   std::vector<Finished> finished;
@@ -379,17 +392,30 @@ std::vector<SessionState::Finished> SessionState::take_results() {
       }
       auto received = results->try_receive();
       if (!received) {
-        // What this worker writes cannot be trusted any more; its end is seen elsewhere.
-        results.reset();
-        parts_.stages[id].worker->worker().kill_now();
+        break_with(id, received.error());
         break;
       }
       auto& message = *received;
       if (!message) break;
       const ipc::Descriptor descriptor = message->descriptor();
-      auto result = read_result(*message, parts_.model);
+      Finished one{descriptor.request_id, descriptor.attempt, static_cast<std::uint8_t>(id), Value()};
+      std::optional<std::uint8_t> accused;
+      if (descriptor.kind == ipc::MessageKind::error) {
+        const auto text = message->payload();
+        auto report = parse_report({reinterpret_cast<const char*>(text.data()), text.size()});
+        accused = report.peer;
+        one.result = std::move(report.error);
+      } else {
+        one.result = read_answer(*message, parts_.model);
+      }
       message.reset();  // The slot is free before its request ends: no worker ever waits for one.
-      finished.push_back({descriptor.request_id, descriptor.attempt, static_cast<std::uint8_t>(id), std::move(result)});
+      one.believed = one.result || one.result.error().code != Errc::ProtocolViolation;
+      if (!one.believed) {
+        break_with(id, one.result.error());
+        // One of the two is at fault, and nobody can tell which.
+        if (accused && parts_.wiring.are_neighbours(*accused, one.worker)) break_with(*accused, one.result.error());
+      }
+      finished.push_back(std::move(one));
     }
   }
   return finished;
@@ -406,6 +432,8 @@ void SessionState::complete_all(std::vector<Finished> all) {
       const Route& route = parts_.routes[*entry->second.route];
       const bool theirs = finished.result ? route.back() == finished.worker : visits(route, finished.worker);
       if (!theirs) continue;  // A worker that answers for others is not believed.
+      // Who has said nonsense of it is killed for that, and the request sent again; but not for ever.
+      if (!finished.believed && ++entry->second.killed < enough_deaths) continue;
       take(entry, std::move(finished.result), done);
     }
     place_waiting(done);
@@ -451,10 +479,10 @@ void SessionState::trace(const Done& done) const noexcept try {
   // No memory for an event: the request's completion matters more.
 }
 
-/// What a stage's worker has done, added to what was done in its place before.
-StageReport SessionState::report(std::size_t stage) const {
-  StageReport report = past_[stage];
-  const StageWorker& worker = *parts_.stages[stage].worker;
+namespace {
+
+/// What a worker has done, added to what was done in its place before.
+StageReport add_report(StageReport report, const StageWorker& worker) {
   if (const auto stats = worker.counters().snapshot()) {
     report.requests += stats->requests;
     report.busy += std::chrono::nanoseconds(stats->busy_ns);
@@ -468,31 +496,42 @@ StageReport SessionState::report(std::size_t stage) const {
   return report;
 }
 
-void SessionState::add_to_past(std::size_t stage) {
-  past_[stage] = report(stage);
-  ++past_[stage].restarts;
+}  // namespace
+
+StageReport SessionState::with_past(std::size_t stage) const {
+  return add_report(past_[stage], *parts_.stages[stage].worker);
 }
 
 std::vector<StageReport> SessionState::stages() const {
-  const std::lock_guard lock(mutex_);
   std::vector<StageReport> reports;
-  if (closed_) return reports;
-  for (std::size_t stage = 0; stage < parts_.stages.size(); ++stage) {
-    StageWorker& worker = *parts_.stages[stage].worker;
-    StageReport made = report(stage);
-    made.node = worker.node()->name;
+  std::vector<std::shared_ptr<StageWorker>> workers;
+  {
+    const std::lock_guard lock(mutex_);
+    if (closed_) return reports;
+    for (std::size_t stage = 0; stage < parts_.stages.size(); ++stage) {
+      workers.push_back(parts_.stages[stage].worker);
+      reports.push_back(past_[stage]);
+      reports.back().alive = states_[stage].alive;
+      reports.back().has_standby = standbys_[stage] && !standbys_[stage]->worker().has_ended();
+    }
+  }
+  // Files are read without the mutex, which requests need.
+  for (std::size_t stage = 0; stage < workers.size(); ++stage) {
+    StageWorker& worker = *workers[stage];
+    const NodeSpec node = worker.node()->spec();
+    StageReport made = add_report(std::move(reports[stage]), worker);
+    made.node = node.name;
     made.first_layer = worker.first_layer();
     made.last_layer = worker.last_layer();
     made.pid = worker.worker().pid();
-    made.alive = states_[stage].alive;
-    made.has_standby = standbys_[stage] != nullptr;
-    made.quota = worker.node()->spec().cpus;
-    if (worker.group() && parts_.runtime->capabilities.memory_limits) made.memory_limit = worker.node()->spec().memory;
+    made.quota = node.cpus;
+    made.quota_binds = worker.quota_binds();
+    if (worker.group() && parts_.runtime->capabilities.memory_limits) made.memory_limit = node.memory;
     const ResidentMemory resident = resident_memory(made.pid);
     made.rss = resident.now;
     if (made.memory_peak.count == 0) made.memory_peak = resident.peak;
     if (const auto usage = worker.node()->usage()) made.throttled_time = usage->throttled_time;
-    reports.push_back(std::move(made));
+    reports[stage] = std::move(made);
   }
   return reports;
 }
@@ -507,7 +546,7 @@ Result<void> SessionState::drain(std::chrono::nanoseconds timeout) {
   {
     std::unique_lock lock(mutex_);
     draining_ = true;
-    empty = changed_.wait_for(lock, timeout, [&] { return closed_ || (pending_.empty() && arriving_ == 0); });
+    empty = changed_.wait_for(lock, bounded(timeout), [&] { return closed_ || (pending_.empty() && arriving_ == 0); });
   }
   close();
   if (empty) return {};
@@ -528,12 +567,14 @@ void SessionState::close() {
     for (auto entry = pending_.begin(); entry != pending_.end();) {
       entry = take(entry, Error{Errc::SessionClosed, "the session was closed"}, done);
     }
+    // Nobody is waited for any more: not by us, nor by a helper that makes or connects one.
+    for (const SessionStage& stage : parts_.stages) stage.worker->worker().kill_now();
+    for (const auto& standby : standbys_) {
+      if (standby) standby->worker().kill_now();
+    }
     if (in_the_making_ != nullptr) in_the_making_->worker().kill_now();
-    changed_.wait(lock, [&] { return !maker_runs_; });
+    changed_.wait(lock, [&] { return done_elsewhere_ == 0; });
   }
-  for (const Done& one : done) trace(one);
-  for (const Done& one : done) deliver(one.entry.handler, one.result);
-  samples_.reset();
   const auto stop_waiting = [this] {
     boost::system::error_code ignored;
     bell_wait_.close(ignored);
@@ -553,9 +594,10 @@ void SessionState::close() {
     });
     stopped.get_future().wait();
   }
-  // Nothing looks at the workers any more; ending all of them before waiting for each takes the time of one.
-  for (const SessionStage& stage : parts_.stages) stage.worker->worker().kill_now();
-  standbys_.clear();  // Nobody makes one any more.
+  // The runtime's thread is past whatever it did with the workers.
+  for (const Done& one : done) trace(one);
+  for (const Done& one : done) deliver(one.entry.handler, one.result);
+  standbys_.clear();
   parts_.stages.clear();
 }
 

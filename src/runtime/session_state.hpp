@@ -17,6 +17,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -38,7 +39,7 @@ inline bool visits(const Route& route, std::size_t worker) {
 struct SessionStage {
   Segment segment;
   bool stateful = false;
-  std::unique_ptr<StageWorker> worker;  ///< Never null; one that has died stays until another takes its place.
+  std::shared_ptr<StageWorker> worker;  ///< Never null; one that has died stays until another takes its place.
   HostEnds ends;
 };
 
@@ -115,7 +116,7 @@ class SessionState : public std::enable_shared_from_this<SessionState> {
     std::optional<std::size_t> fixed_route;
     std::optional<std::size_t> route;  ///< None: it waits for one.
     std::uint32_t attempt = 0;
-    unsigned killed = 0;  ///< Workers that died while they executed it.
+    unsigned killed = 0;  ///< Workers that died while they executed it, or were killed for what they made of it.
   };
   using PendingMap = std::unordered_map<std::uint64_t, Pending>;
 
@@ -131,8 +132,11 @@ class SessionState : public std::enable_shared_from_this<SessionState> {
     explicit Watch(boost::asio::io_context& io) : death(io), restart(io) {}
     boost::asio::posix::stream_descriptor death;
     boost::asio::steady_timer restart;
-    bool ended = false;             ///< The worker has died, or has been killed for a stall.
-    unsigned fruitless_deaths = 0;  ///< In a row, each without a completed request.
+    bool ended = false;              ///< The worker has died, or has been killed for a stall.
+    bool left_dead = false;          ///< It has died before repairs began.
+    std::string violation;           ///< What it was killed for, if it broke the protocol.
+    Clock::time_point next_standby;  ///< When the next one may be made.
+    unsigned fruitless_deaths = 0;   ///< In a row, each without a completed request.
     // When it last moved on, and how long its node had been throttled by then.
     std::uint64_t requests = 0;
     std::uint64_t heartbeat_ns = 0;
@@ -164,8 +168,11 @@ class SessionState : public std::enable_shared_from_this<SessionState> {
     std::uint32_t attempt;
     std::uint8_t worker;
     Result<Value> result;
+    bool believed = true;  ///< False: the worker is killed for it.
   };
   [[nodiscard]] std::vector<Finished> take_results();
+  /// What a worker writes cannot be trusted any more; its end is seen elsewhere.
+  void break_with(std::size_t stage, const Error& violation);
   void complete_all(std::vector<Finished> all);
   /// Traces and delivers. Not under the mutex: a handler may do anything, closing the session included.
   void finish(const std::vector<Done>& done);
@@ -192,40 +199,44 @@ class SessionState : public std::enable_shared_from_this<SessionState> {
   template <class Made>
   void make(std::size_t stage, Result<Made> (SessionState::*maker)(std::size_t),
             void (SessionState::*use)(std::size_t, Result<Made>));
-  Result<std::unique_ptr<StageWorker>> start_loaded(std::size_t stage);
-  std::unique_ptr<StageWorker> take_standby(std::size_t stage);
-  void keep_standby(std::size_t stage, Result<std::unique_ptr<StageWorker>> made);
+  Result<std::shared_ptr<StageWorker>> start_loaded(std::size_t stage);
+  std::shared_ptr<StageWorker> take_standby(std::size_t stage);
+  void keep_standby(std::size_t stage, Result<std::shared_ptr<StageWorker>> made);
   struct Replacement {
-    std::unique_ptr<StageWorker> worker;
+    std::shared_ptr<StageWorker> worker;
     HostEnds ends;
-    std::vector<std::pair<std::size_t, ipc::EdgeGauge>> outgoing;  ///< By the stage that the edge leads to.
-    std::vector<std::size_t> unconnected;                          ///< Neighbours that are dead or about to be.
+    std::vector<std::size_t> unconnected;  ///< Neighbours that are dead or about to be.
   };
   Result<Replacement> make_replacement(std::size_t stage);
   void install(std::size_t stage, Result<Replacement> made);
-  /// Keeps the sums of a worker that is replaced. `mutex_` is held.
-  void add_to_past(std::size_t stage);
+  void prepare_standbys();
+  /// Has it done on a helper; `close` waits for its end, so it may use this session. False when the session is closed.
+  bool do_elsewhere(std::function<void()> work);
+  /// While it lives, `close` ends this worker so that nothing waits for it.
+  class InTheMaking;
 
-  void on_sample(const Sample& sample);
-  [[nodiscard]] StageReport report(std::size_t stage) const;
   [[nodiscard]] bool is_closed() const;
+  /// What a stage has done, its former workers included.
+  [[nodiscard]] StageReport with_past(std::size_t stage) const;
+
+  /// A request that so many workers died of is not sent to another.
+  static constexpr unsigned enough_deaths = 2;
 
   SessionParts parts_;
   const std::uint64_t trace_ids_;  ///< Added to the ids of its requests: several sessions may share a trace.
   boost::asio::posix::stream_descriptor bell_wait_;
   boost::asio::steady_timer sweep_timer_;
-  Subscription samples_;
   std::vector<Watch> watches_;          ///< Index: stage. Used on the runtime's thread.
   std::deque<std::size_t> to_repair_;   ///< As above. One at a time: while one is made, no worker is replaced.
   std::deque<std::size_t> to_prepare_;  ///< As above: stages that are to have a standby.
   bool making_ = false;                 ///< As above.
 
   mutable std::mutex mutex_;         // guards what follows, the producers' ends and the policy's view
-  std::condition_variable changed_;  ///< Of `pending_` when draining, and of `maker_runs_`.
+  std::condition_variable changed_;  ///< Of `pending_` when draining, and of `done_elsewhere_`.
   bool closed_ = false;
   bool draining_ = false;
   bool repairs_ = false;
-  bool maker_runs_ = false;
+  std::size_t done_elsewhere_ = 0;        ///< Work of this session that helpers have in hand.
   StageWorker* in_the_making_ = nullptr;  ///< What `close` must end so that a repair ends.
   std::string last_death_;                // why, for those who come after it
   std::uint64_t next_request_ = 1;
@@ -234,8 +245,9 @@ class SessionState : public std::enable_shared_from_this<SessionState> {
   PendingMap pending_;
   std::set<std::pair<int, std::uint64_t>> waiting_;  ///< Minus the priority, and id: in the order of their turn.
   std::vector<WorkerState> states_;
+  std::vector<NodeView> views_;    ///< By stage: what the Monitor saw last of its node.
   std::vector<bool> quarantined_;  ///< A dead worker that is not replaced soon: too many in its place have died.
-  std::vector<std::unique_ptr<StageWorker>> standbys_;  ///< By stage; null where there is none now.
+  std::vector<std::shared_ptr<StageWorker>> standbys_;  ///< By stage; null where there is none now.
   std::vector<StageReport> past_;                       ///< Sums over those that died in a worker's place.
   std::vector<std::vector<const WorkerState*>> route_states_;
   std::vector<Candidate> candidates_;

@@ -23,6 +23,14 @@ Result<End> attach_host(const ipc::Edge& edge, StageWorker& worker, Direction di
   return End::attach(edge, std::move(*bell));
 }
 
+/// What waits on the edge is what waits for the worker.
+Result<void> watch(const ipc::Edge& edge, std::uint8_t producer, StageWorker& worker) {
+  auto gauge = edge.gauge();
+  if (!gauge) return gauge.error();
+  worker.incoming().set(producer, std::move(*gauge));
+  return {};
+}
+
 }  // namespace
 
 Result<HostEnds> Wiring::connect_host(StageWorker& worker) const {
@@ -41,19 +49,17 @@ Result<HostEnds> Wiring::connect_host(StageWorker& worker) const {
   auto producer = attach_host<ipc::EdgeProducer>(*in, worker, Direction::In, *this);
   if (!producer) return producer.error();
   host.inputs.emplace(std::move(*producer));
-  auto gauge = in->gauge();
-  if (!gauge) return gauge.error();
-  host.incoming.emplace(host_id, std::move(*gauge));
+  if (auto watched = watch(*in, host_id, worker); !watched) return watched.error();
   return host;
 }
 
-Result<ipc::EdgeGauge> Wiring::connect(const Pair& pair, StageWorker& from, StageWorker& to) const {
+Result<void> Wiring::connect(const Pair& pair, StageWorker& from, StageWorker& to) const {
   auto edge = ipc::Edge::create(slots, slot_size(pair.message));
   if (!edge) return edge.error();
   // The consumer first: what the producer then sends is taken.
-  if (auto in = to.connect(Direction::In, pair.from, *edge, from.bell(), timeout); !in) return in.error();
-  if (auto out = from.connect(Direction::Out, pair.to, *edge, to.bell(), timeout); !out) return out.error();
-  return edge->gauge();
+  if (auto in = to.connect(Direction::In, pair.from, *edge, from.bell(), timeout); !in) return in;
+  if (auto out = from.connect(Direction::Out, pair.to, *edge, to.bell(), timeout); !out) return out;
+  return watch(*edge, pair.from, to);
 }
 
 }  // namespace amp4ec::detail

@@ -4,8 +4,8 @@
 #include "runtime/runtime_state.hpp"
 #include "runtime/worker.hpp"
 
-#include <amp4ec/ipc/edge.hpp>
-#include <amp4ec/ipc/event_fd.hpp>
+#include <amp4ec/ipc/bell.hpp>
+#include <amp4ec/ipc/edge_gauges.hpp>
 #include <amp4ec/ipc/input_arena.hpp>
 #include <amp4ec/ipc/worker_counters.hpp>
 #include <amp4ec/model/segment.hpp>
@@ -29,9 +29,13 @@ Result<ipc::MemoryFile> share_values(const Values& values);
 /// The host's picture of one worker: how to reach it, its group, its counters. Driven by one thread at a time.
 class StageWorker {
  public:
-  /// Starts the worker on the node (null: without limits).
+  /// Starts the worker on the node (null: without limits). `spin`: see SessionOptions::spin.
   static Result<std::unique_ptr<StageWorker>> start(RuntimeState& runtime, Node* node, std::uint8_t id,
-                                                    WorkerKind kind = WorkerKind::process);
+                                                    WorkerKind kind = WorkerKind::process,
+                                                    std::chrono::microseconds spin = {});
+  StageWorker(const StageWorker&) = delete;
+  StageWorker& operator=(const StageWorker&) = delete;
+  ~StageWorker();
 
   /// Sends a segment; `finish_load` waits for it. Apart, so that several workers load at once. May be repeated.
   Result<void> begin_load(const Segment& segment, Form form);
@@ -43,7 +47,7 @@ class StageWorker {
 
   /// Gives the worker one end of an edge, in the place of any that it had with this peer; `peer_bell` is what it rings.
   /// A worker takes it between two requests. @error as WorkerProcess::call.
-  Result<void> connect(Direction direction, std::uint8_t peer, const ipc::Edge& edge, const ipc::EventFd& peer_bell,
+  Result<void> connect(Direction direction, std::uint8_t peer, const ipc::Edge& edge, const ipc::Bell& peer_bell,
                        std::chrono::nanoseconds timeout);
   /// Shows it where the inputs of requests lie. @error as WorkerProcess::call.
   Result<void> give_inputs(const ipc::InputArena& inputs, std::chrono::nanoseconds timeout);
@@ -66,7 +70,7 @@ class StageWorker {
   Result<Measurement> finish_measure(std::chrono::nanoseconds timeout);
 
   /// The Monitor counts the worker to its node no longer. For one that has ended.
-  void leave_node() const;
+  void leave_node();
 
   /// Why the worker ended, as an error for its requests: WorkerDied, or OutOfMemory with limit and peak.
   Error reason_of_death();
@@ -78,15 +82,19 @@ class StageWorker {
   [[nodiscard]] Node* node() const noexcept { return node_; }
   [[nodiscard]] std::uint8_t id() const noexcept { return id_; }
   [[nodiscard]] Worker& worker() noexcept { return *worker_; }
-  [[nodiscard]] const ipc::EventFd& bell() const noexcept { return bell_; }
+  [[nodiscard]] const ipc::Bell& bell() const noexcept { return bell_; }
   [[nodiscard]] const std::optional<cgroup::Group>& group() const noexcept { return group_; }
+  /// What waits for it.
+  [[nodiscard]] ipc::EdgeGauges& incoming() const noexcept { return *incoming_; }
   [[nodiscard]] const ipc::WorkerCounters& counters() const noexcept { return *counters_; }
   [[nodiscard]] Bytes base_memory() const noexcept { return base_memory_; }
+  /// Whether the kernel holds it to its node's CPU quota.
+  [[nodiscard]] bool quota_binds() const noexcept { return quota_binds_; }
   [[nodiscard]] std::size_t first_layer() const noexcept { return first_layer_; }
   [[nodiscard]] std::size_t last_layer() const noexcept { return last_layer_; }
 
  private:
-  StageWorker(RuntimeState& runtime, Node* node, std::uint8_t id, ipc::EventFd bell,
+  StageWorker(RuntimeState& runtime, Node* node, std::uint8_t id, ipc::Bell bell,
               std::shared_ptr<ipc::WorkerCounters> counters)
       : runtime_(runtime.shared_from_this()),
         node_(node),
@@ -98,10 +106,17 @@ class StageWorker {
                                    std::chrono::nanoseconds timeout);
   /// Errors of the control channel, with the worker's name and the true reason when it died.
   Error explain(const Error& error);
+  /// Tells the node of kills for memory in this worker's group.
+  void count_kills();
 
   std::shared_ptr<RuntimeState> runtime_;
   Node* node_;
   std::uint8_t id_;
+  WorkerKind kind_ = WorkerKind::process;
+  std::chrono::microseconds spin_{};
+  bool claims_node_ = false;  ///< See Node::claim.
+  bool quota_binds_ = false;
+  std::uint64_t counted_kills_ = 0;
   std::size_t first_layer_ = 0;
   std::size_t last_layer_ = 0;
   std::string hash_;  ///< Of the segment that is loaded.
@@ -110,8 +125,9 @@ class StageWorker {
   Bytes base_memory_;
   std::atomic<bool> asked_ = false;
   bool limits_own_memory_ = false;  // No group limits it.
-  ipc::EventFd bell_;
+  ipc::Bell bell_;
   std::shared_ptr<ipc::WorkerCounters> counters_;
+  const std::shared_ptr<ipc::EdgeGauges> incoming_ = std::make_shared<ipc::EdgeGauges>();
   std::optional<cgroup::Group> group_;  // outlives the process that runs in it
   std::unique_ptr<Worker> worker_;
 };

@@ -6,6 +6,7 @@
 #include <boost/json/object.hpp>
 
 #include <chrono>
+#include <memory>
 #include <span>
 #include <string>
 
@@ -36,6 +37,8 @@ class Worker {
   virtual void kill_now() const noexcept = 0;
   /// The same for one that is stuck: nobody waits for its end later.
   virtual void give_up() noexcept { kill_now(); }
+  /// What it may still use after it was given up.
+  virtual void keep_until_end(std::shared_ptr<void> /*what*/) {}
   /// How it ended, in words, e.g. "was killed by signal 9 (Killed)". Waits at most `timeout` for its end.
   virtual std::string describe_end(std::chrono::milliseconds timeout) = 0;
 

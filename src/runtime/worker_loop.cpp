@@ -8,13 +8,14 @@
 #include "runtime/ungrouped_limits.hpp"
 #include "runtime/worker_process.hpp"
 
+#include <amp4ec/ipc/bell.hpp>
 #include <amp4ec/ipc/clock.hpp>
 #include <amp4ec/ipc/control_channel.hpp>
 #include <amp4ec/ipc/edge_consumer.hpp>
 #include <amp4ec/ipc/edge_producer.hpp>
-#include <amp4ec/ipc/event_fd.hpp>
 #include <amp4ec/ipc/input_arena.hpp>
 #include <amp4ec/ipc/memory_file.hpp>
+#include <amp4ec/ipc/wait_until.hpp>
 #include <amp4ec/ipc/worker_counters.hpp>
 #include <amp4ec/model/operator_library.hpp>
 #include <amp4ec/model/segment_executor.hpp>
@@ -35,6 +36,8 @@ namespace {
 
 namespace json = boost::json;
 using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::microseconds longest_spin{10'000};
 
 double microseconds_since(Clock::time_point start) {
   return std::chrono::duration<double, std::micro>(Clock::now() - start).count();
@@ -61,6 +64,7 @@ class WorkerLoop {
       // Silence the bell before looking: a message that arrives after the look rings it again.
       if (bell_) (void)bell_->drain();
       const bool worked = take_requests();
+      if (!worked && spin_for_message()) continue;
       pollfd waits[2] = {{channel_.fd(), POLLIN, 0}, {bell_ ? bell_->fd() : -1, POLLIN, 0}};
       if (poll(waits, 2, worked ? 0 : -1) < 0) continue;
       if (waits[0].revents != 0 && !take_control_message()) return served;
@@ -123,7 +127,7 @@ class WorkerLoop {
     auto counters = ipc::WorkerCounters::attach(std::move(fds[1]));
     if (!counters) return counters.error();
     counters_.emplace(std::move(*counters));
-    bell_.emplace(ipc::EventFd::adopt(std::move(fds[2])));
+    bell_.emplace(ipc::Bell::adopt(std::move(fds[2])));
 
     const auto start = Clock::now();
     auto file = ipc::MemoryFile::adopt(std::move(fds[0]));
@@ -141,6 +145,8 @@ class WorkerLoop {
                                text(request, "chosen"));
     if (!executor) return executor.error();
     executor_ = std::move(*executor);
+    spin_ = std::clamp(std::chrono::microseconds(static_cast<std::int64_t>(number(request, "spin_us"))),
+                       std::chrono::microseconds(0), longest_spin);
     counters_->set_phase(ipc::WorkerPhase::ready);
     return json::object{{"version", protocol_version}, {"base_bytes", base}, {"load_us", microseconds_since(start)}};
   }
@@ -157,7 +163,7 @@ class WorkerLoop {
   Result<json::object> connect(const json::object& request, std::vector<ipc::UniqueFd>& fds) {
     auto edge = ipc::Edge::open(std::move(fds[0]), std::move(fds[1]));
     if (!edge) return edge.error();
-    auto peer_bell = ipc::EventFd::adopt(std::move(fds[2]));
+    auto peer_bell = ipc::Bell::adopt(std::move(fds[2]));
     const auto peer = static_cast<std::uint8_t>(number(request, "peer"));
     if (text(request, "direction") == "in") {
       auto consumer = ipc::EdgeConsumer::attach(*edge, std::move(peer_bell));
@@ -226,15 +232,38 @@ class WorkerLoop {
   /// One message from each edge, so that no predecessor starves another. True when there was any.
   bool take_requests() {
     bool any = false;
-    for (auto& entry : inputs_) {
-      auto message = entry.second.try_receive();
-      // Nothing from this peer can be trusted any more, and the host sees the end.
-      if (!message) throw Stop{protocol_broken};
-      if (!*message) continue;
-      any = true;
-      serve_request(std::make_shared<ipc::EdgeConsumer::Message>(std::move(**message)));
+    // While a slot is waited for, the host may replace a peer and its edges: no iterator lasts.
+    for (auto entry = inputs_.begin(); entry != inputs_.end();) {
+      const std::uint8_t peer = entry->first;
+      auto message = entry->second.try_receive();
+      if (message && *message) {
+        any = true;
+        serve_request(std::make_shared<ipc::EdgeConsumer::Message>(std::move(**message)), peer);
+      }
+      if (!message) accuse(peer, message.error());
+      entry = inputs_.upper_bound(peer);
     }
+    if (any) last_worked_ = Clock::now();
     return any;
+  }
+
+  /// Looks for the next message for as long as the session wants, from the last one on.
+  [[nodiscard]] bool spin_for_message() const {
+    const auto pending = [](const auto& entry) { return entry.second.pending(); };
+    while (Clock::now() - last_worked_ < spin_) {
+      if (std::any_of(inputs_.begin(), inputs_.end(), pending)) return true;
+      ipc::detail::relax_cpu();
+    }
+    return false;
+  }
+
+  /// Nothing from this peer can be read any more. The host replaces it and, since nobody can tell whose fault it is,
+  /// this worker as well.
+  void accuse(std::uint8_t peer, const Error& error) {
+    if (peer == host_id || error.code != Errc::ProtocolViolation) throw Stop{protocol_broken};
+    inputs_.erase(peer);
+    auto outgoing = error_message(error, {}, peer);
+    (void)outgoing.edge->publish(std::move(outgoing.slot), outgoing.descriptor);
   }
 
   /// Messages behind the one in hand.
@@ -244,7 +273,7 @@ class WorkerLoop {
     return sum;
   }
 
-  void serve_request(std::shared_ptr<ipc::EdgeConsumer::Message> message) {
+  void serve_request(std::shared_ptr<ipc::EdgeConsumer::Message> message, std::uint8_t from) {
     const auto start = Clock::now();
     ipc::Descriptor descriptor = message->descriptor();
     const std::uint64_t now = ipc::monotonic_ns();
@@ -253,17 +282,19 @@ class WorkerLoop {
     counters_->set_queued(waiting());
     descriptor.hop = static_cast<std::uint8_t>(std::min<int>(descriptor.hop + 1, descriptor.route_length));
 
-    auto result = run_segment(std::move(message), descriptor);
+    std::optional<std::uint8_t> at_fault;
+    auto result = run_segment(std::move(message), descriptor, from, at_fault);
     const bool succeeded = result.has_value();
-    Outgoing outgoing = succeeded ? std::move(*result) : error_message(result.error(), descriptor);
+    Outgoing outgoing = succeeded ? std::move(*result) : error_message(result.error(), descriptor, at_fault);
     // Counted before anybody can learn of the result: whoever has an answer finds it in the counters.
     counters_->add_sent(Bytes{outgoing.descriptor.length});
     counters_->set_queued(waiting());
     counters_->complete(std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start), succeeded);
     // A peer that is slow is waited for, as where a slot is missing.
     auto published = outgoing.edge->publish(std::move(outgoing.slot), outgoing.descriptor, ipc::forever);
-    if (published) return;
-    // The peer is gone, or a large message could not go: the host learns why.
+    // Where the peer has died, the host sends the request again.
+    if (published || published.error().code == Errc::WorkerDied) return;
+    // A large message could not go: the host learns why.
     outgoing = error_message(published.error(), descriptor);
     (void)outgoing.edge->publish(std::move(outgoing.slot), outgoing.descriptor);
   }
@@ -275,9 +306,12 @@ class WorkerLoop {
     ipc::Descriptor descriptor;
   };
 
-  /// Runs the segment and writes the result for the next worker on the route, or for the host.
-  Result<Outgoing> run_segment(std::shared_ptr<ipc::EdgeConsumer::Message> message, ipc::Descriptor descriptor) {
-    const auto output = outputs_.find(descriptor.destination().value_or(host_id));
+  /// Runs the segment and writes the result for the next worker on the route, or for the host. `at_fault`: the peer
+  /// whose memory could not be read, with ProtocolViolation.
+  Result<Outgoing> run_segment(std::shared_ptr<ipc::EdgeConsumer::Message> message, ipc::Descriptor descriptor,
+                               std::uint8_t from, std::optional<std::uint8_t>& at_fault) {
+    const std::uint8_t to = descriptor.destination().value_or(host_id);
+    const auto output = outputs_.find(to);
     if (output == outputs_.end()) {
       return Error{Errc::ProtocolViolation, "the route leads to a worker that is not connected"};
     }
@@ -285,11 +319,17 @@ class WorkerLoop {
     // result: then as many slots as requests are enough.
     auto inputs = read_inputs(message);
     message.reset();
-    if (!inputs) return inputs.error();
+    if (!inputs) {
+      if (inputs.error().code == Errc::ProtocolViolation && from != host_id) at_fault = from;
+      return inputs.error();
+    }
     auto results = executor_->run(*inputs);
     if (!results) return results.error();
     auto slot = acquire(output->second);
-    if (!slot) return slot.error();
+    if (!slot) {
+      if (to != host_id) at_fault = to;
+      return slot.error();
+    }
     auto length = encode(*results, slot->payload());
     if (!length && length.error().code == Errc::MessageTooLarge) length = encode_in_own_file(*results, *slot);
     if (!length) return length.error();
@@ -334,12 +374,13 @@ class WorkerLoop {
   }
 
   /// Errors go straight to the host, whatever is left of the route.
-  Outgoing error_message(const Error& error, ipc::Descriptor descriptor) {
+  Outgoing error_message(const Error& error, ipc::Descriptor descriptor,
+                         std::optional<std::uint8_t> at_fault = std::nullopt) {
     auto& host = outputs_.at(host_id);
     auto slot = acquire(host);
     if (!slot) throw Stop{protocol_broken};
     constexpr std::size_t longest = 1000;  // LibTorch can print whole programs.
-    const std::string what = error_text({error.code, error.message.substr(0, longest)});
+    const std::string what = error_text({error.code, error.message.substr(0, longest)}, at_fault);
     descriptor.kind = ipc::MessageKind::error;
     descriptor.hop = descriptor.route_length;
     descriptor.input_length = 0;
@@ -349,10 +390,12 @@ class WorkerLoop {
   }
 
   ipc::ControlChannel channel_;
-  std::optional<ipc::EventFd> bell_;
+  std::optional<ipc::Bell> bell_;
   std::optional<ipc::WorkerCounters> counters_;
   std::unique_ptr<SegmentExecutor> executor_;
   std::optional<ipc::InputArenaView> arena_;
+  std::chrono::microseconds spin_{};
+  Clock::time_point last_worked_;
   std::map<std::uint8_t, ipc::EdgeConsumer> inputs_;
   std::map<std::uint8_t, ipc::EdgeProducer> outputs_;
 };

@@ -3,7 +3,7 @@
 
 #include "runtime/worker_loop.hpp"
 
-#include <amp4ec/ipc/event_fd.hpp>
+#include <amp4ec/ipc/bell.hpp>
 
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
@@ -38,13 +38,14 @@ void set_operator_threads(unsigned count) {
 }  // namespace
 
 struct WorkerThread::State {
-  explicit State(ipc::EventFd bell) : end(std::move(bell)) {}
+  explicit State(ipc::Bell bell) : end(std::move(bell)) {}
 
-  ipc::EventFd end;  ///< Rung when the worker has ended or nobody counts on it any more.
+  ipc::Bell end;  ///< Rung when the worker has ended or nobody counts on it any more.
 
   std::mutex mutex;  ///< Guards what follows.
   std::condition_variable changed;
   bool ended = false;  ///< The thread has nothing left to do.
+  std::shared_ptr<void> kept;
   std::string how = "does not come back from its request";
 };
 
@@ -52,7 +53,7 @@ Result<std::unique_ptr<WorkerThread>> WorkerThread::start(
     unsigned operator_threads, const std::function<Result<void>(pid_t thread)>& before_start) try {
   auto ends = ipc::ControlChannel::create_pair();
   if (!ends) return ends.error();
-  auto bell = ipc::EventFd::create();
+  auto bell = ipc::Bell::create();
   if (!bell) return bell.error();
   auto state = std::make_shared<State>(std::move(*bell));
   std::promise<Result<pid_t>> placed;
@@ -71,10 +72,13 @@ Result<std::unique_ptr<WorkerThread>> WorkerThread::start(
         how = status == served ? "was ended" : "ended: a peer sent what its protocol does not allow";
       } catch (const std::exception& exception) {
         how = fmt::format("ended: {}", exception.what());
+      } catch (...) {
+        how = "ended by an exception of unknown type";
       }
     }
     const std::lock_guard lock(state->mutex);
     state->ended = true;
+    state->kept.reset();
     state->how = std::move(how);
     (void)state->end.signal();
     state->changed.notify_all();
@@ -119,6 +123,11 @@ int WorkerThread::end_fd() const noexcept {
 void WorkerThread::kill_now() const noexcept {
   ::shutdown(channel_.fd(), SHUT_RDWR);
   (void)state_->end.signal();
+}
+
+void WorkerThread::keep_until_end(std::shared_ptr<void> what) {
+  const std::lock_guard lock(state_->mutex);
+  if (!state_->ended) state_->kept = std::move(what);
 }
 
 void WorkerThread::give_up() noexcept {

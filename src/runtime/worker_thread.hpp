@@ -26,6 +26,7 @@ class WorkerThread final : public Worker {
   [[nodiscard]] int end_fd() const noexcept override;
   void kill_now() const noexcept override;
   void give_up() noexcept override;
+  void keep_until_end(std::shared_ptr<void> what) override;
   std::string describe_end(std::chrono::milliseconds timeout) override;
 
  private:

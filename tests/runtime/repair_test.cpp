@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Workers that die or get stuck, and the requests that they had.
+#include "runtime/events.hpp"
 #include "runtime/support.hpp"
 
 #include <amp4ec/monitor/monitor.hpp>
@@ -7,11 +8,9 @@
 #include <boost/asio/use_future.hpp>
 
 #include <chrono>
-#include <condition_variable>
 #include <csignal>
 #include <cstdlib>
 #include <future>
-#include <mutex>
 #include <thread>
 
 using namespace amp4ec;
@@ -19,38 +18,6 @@ using namespace amp4ec::test;
 using namespace std::chrono_literals;
 
 namespace {
-
-/// What a session tells of its workers.
-class Events {
- public:
-  std::function<void(const SessionEvent&)> sink() {
-    return [this](const SessionEvent& event) {
-      const std::lock_guard lock(mutex_);
-      events_.push_back(event);
-      changed_.notify_all();
-    };
-  }
-
-  /// Blocks until so many of a kind have come.
-  void wait_for(SessionEvent::Kind kind, std::ptrdiff_t count = 1) {
-    std::unique_lock lock(mutex_);
-    const bool came = changed_.wait_for(lock, 60s, [&] { return counted(kind) >= count; });
-    REQUIRE(came);
-  }
-  std::ptrdiff_t count(SessionEvent::Kind kind) {
-    const std::lock_guard lock(mutex_);
-    return counted(kind);
-  }
-
- private:
-  [[nodiscard]] std::ptrdiff_t counted(SessionEvent::Kind kind) const {
-    return std::count_if(events_.begin(), events_.end(), [&](const SessionEvent& event) { return event.kind == kind; });
-  }
-
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::vector<SessionEvent> events_;
-};
 
 Runtime nodes_abc() {
   return Runtime::create({{"a", 1.0_cpu, 1_GiB}, {"b", 1.0_cpu, 1_GiB}, {"c", 1.0_cpu, 1_GiB}}).value();

@@ -112,6 +112,20 @@ TEST_CASE("draining answers what is under way and refuses what comes") {
   CHECK(lost.get().error().code == Errc::SessionClosed);
 }
 
+TEST_CASE("a session is not opened on the runtime's own thread, which would wait for itself") {
+  auto runtime = Runtime::create({{"a", 1.0_cpu, 1_GiB}}).value();
+  const Model model = small_model();
+  const Values inputs = random_inputs({3, 4}, 1).front();
+  const Plan plan = plan_of({pipeline({{"a", 0, model.layer_count() - 1}})});
+  Session session = runtime.open(model, plan, inputs).value();
+  std::promise<Errc> refused;
+  session.async_infer(inputs, [&](const Result<Value>&) {
+    const auto second = runtime.open(model, plan, inputs);
+    refused.set_value(second ? Errc::Cancelled : second.error().code);
+  });
+  CHECK(refused.get_future().get() == Errc::NotSupported);
+}
+
 TEST_CASE("what would wait on the runtime's own thread for that thread is refused") {
   OneWorker one;
   std::promise<std::pair<Errc, Errc>> refused;

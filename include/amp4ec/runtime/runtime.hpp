@@ -93,8 +93,8 @@ class Runtime {
 
   /// Starts a worker for each stage of the plan, connects them, warms them with the example and compares their answer
   /// with the unsplit model's. The example sets the size of the shared memory: give the largest that will be sent.
-  /// Blocks until all of that is done. @error PlanInvalid, CutRejected, InputMismatch, WorkerDied, OutOfMemory,
-  /// WorkerUnresponsive, ExecutionFailed when the answers differ, SystemCall.
+  /// Blocks until all of that is done; not on the runtime's own thread (NotSupported). @error PlanInvalid, CutRejected,
+  /// InputMismatch, WorkerDied, OutOfMemory, WorkerUnresponsive, ExecutionFailed when the answers differ, SystemCall.
   [[nodiscard]] Result<Session> open(const Model& model, const Plan& plan, const Values& example,
                                      SessionOptions options = {});
 

@@ -147,9 +147,9 @@ Result<std::shared_ptr<RuntimeState>> RuntimeState::create(std::vector<NodeSpec>
   const auto extra_limits = std::exchange(state->options_.group_limits, {});  // Those that hold come back.
   if (auto made = state->make_groups(); !made) return made.error();
   // After the groups: on v2, making them takes the cpu controller from the threads' group in some places.
-  if (auto threads = cgroup::ThreadGroup::check(state->hierarchy_); threads) {
-    state->capabilities.thread_groups = true;
-  } else {
+  const auto threads = cgroup::ThreadGroup::check(state->hierarchy_);
+  state->capabilities.thread_groups = threads.has_value();
+  if (!threads && state->capabilities.cpu_limits) {
     state->capabilities.missing.push_back(
         fmt::format("CPU limits of worker threads are not enforced: {}", threads.error().message));
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// session_bench threads|respawn|stall|hop [--json]: what a session adds to the model that it runs.
+// session_bench threads [MODEL]|respawn|stall|hop [--json]: what a session adds to the model that it runs.
 //
 // threads: for each reference model, a request through a session with one worker thread, beside a direct call of the
 // unsplit model on one thread, in the very form that the worker chose. The two take turns; a pair is the medians of one
@@ -406,22 +406,24 @@ class M(Module):
           {"counted_p99_us", quantile(counted, 0.99)}};
 }
 
-json::array run_threads() {
+json::array run_threads(std::string_view model) {
   at::set_num_threads(1);  // As many as the node has CPUs.
   json::array rows;
-  for (const ZooEntry& entry : zoo_entries()) rows.push_back(thread_overhead(entry));
+  for (const ZooEntry& entry : zoo_entries()) {
+    if (model.empty() || model == entry.name) rows.push_back(thread_overhead(entry));
+  }
   return rows;
 }
 
-json::array run_respawn() {
+json::array run_respawn(std::string_view) {
   return {respawn(false), respawn(true)};
 }
 
-json::array run_stall() {
+json::array run_stall(std::string_view) {
   return {stall()};
 }
 
-json::array run_hop() {
+json::array run_hop(std::string_view) {
   const Stamps stamps;  // Before any worker: they inherit the environment.
   if (const auto loaded = load_operator_library(AMP4EC_BENCH_OPERATORS); !loaded) {
     throw std::runtime_error(loaded.error().what());
@@ -466,16 +468,17 @@ void print(std::string_view what, const json::object& row) {
 }  // namespace
 
 int main(int argc, char** argv) try {
-  static const std::map<std::string_view, json::array (*)()> modes{
+  static const std::map<std::string_view, json::array (*)(std::string_view)> modes{
       {"threads", run_threads}, {"respawn", run_respawn}, {"stall", run_stall}, {"hop", run_hop}};
   const std::string_view what = argc > 1 ? argv[1] : "";
   const auto mode = modes.find(what);
   if (mode == modes.end()) {
-    fmt::print(stderr, "usage: amp4ec_session_bench threads|respawn|stall|hop [--json]\n");
+    fmt::print(stderr, "usage: amp4ec_session_bench threads [MODEL]|respawn|stall|hop [--json]\n");
     return 2;
   }
-  const json::array rows = mode->second();
-  if (argc > 2 && std::string_view(argv[2]) == "--json") {
+  const bool as_json = std::string_view(argv[argc - 1]) == "--json";
+  const json::array rows = mode->second(argc > (as_json ? 3 : 2) ? argv[2] : "");
+  if (as_json) {
     fmt::print("{}\n", json::serialize(rows));
   } else {
     for (const json::value& row : rows) print(what, row.as_object());

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// What one hop between two processes costs: from the sender's output ready in its memory until the receiver could start
-// to compute on it. So the copy out of the sender's memory counts; the receiver reads the payload afterwards. Edge
-// beside a Unix stream socket and boost::interprocess::message_queue, with both sides pinned to one CPU or to two. In
-// the same run, what a hop is made of: the bare wake-up of a process, and a plain copy into shared memory. The sender
-// sends one message at a time and waits for a (tiny) answer, so nothing queues; p50 and p99 are of the one-way time
-// that the receiver measures, in microseconds. "Time" is the round trip with its answer.
+// What one hop between two processes costs on the bare transports: from the sender's bytes ready in its memory until
+// the receiver holds the message and could read it. So the copy out of the sender's memory counts; the receiver reads
+// the payload afterwards. Not included is what a session adds, before and after: encoding and decoding values, the loop
+// of a worker that serves several edges, the executor (for a hop in a session: `amp4ec_session_bench hop`). Edge beside
+// a Unix stream socket and boost::interprocess::message_queue, with both sides pinned to one CPU or to two. In the same
+// run, what a hop is made of: the bare wake-up of a process, and a plain copy into shared memory. The sender sends one
+// message at a time and waits for a (tiny) answer, so nothing queues; p50 and p99 are of the one-way time that the
+// receiver measures, in microseconds. "Time" is the round trip with its answer.
 #include <amp4ec/ipc/edge_consumer.hpp>
 #include <amp4ec/ipc/edge_producer.hpp>
 #include <amp4ec/ipc/wait_until.hpp>

@@ -25,7 +25,7 @@ case "$1" in
     (cd "$repository" && cmake --preset release -B build/bench -DAMP4EC_BUILD_BENCH=ON --log-level=WARNING)
     build "$repository/build/bench" release amp4ec_hop_bench amp4ec_session_bench amp4ec-cli amp4ec-worker
     build "$repository/build/test" dev soak amp4ec-worker
-    build "$repository/build/asan" asan-ubsan test_ipc test_model
+    build "$repository/build/asan" asan-ubsan
     build "$repository/build/tsan" tsan test_core test_plan test_ipc test_cgroup test_schedule test_monitor
     ;;
   *) build "$repository/build/test" dev amp4ec-cli amp4ec-worker fuzz_probe lowering_cost ;;

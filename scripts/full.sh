@@ -3,8 +3,8 @@
 # full.sh: everything that .ci/run does, then the slow tier.
 #
 # The slow tier: the reference models against torchvision's, every test against LibTorch 2.x and under the sanitizers,
-# control groups on pure v2 in a virtual machine, the demo as part of the acceptance of part 1. Each step is timed; the
-# first that fails ends the run with its name.
+# 1,000 workers killed or stopped in 50,000 requests, control groups on pure v2 in a virtual machine, the demo as part of
+# the acceptance of part 1. Each step is timed; the first that fails ends the run with its name.
 # shellcheck source-path=SCRIPTDIR source=steps.sh
 source "$(dirname "${BASH_SOURCE[0]}")/steps.sh"
 case "${1:-}" in --help | -h) print_help && exit ;; esac
@@ -26,6 +26,7 @@ step "command under sanitizers" ctest --preset asan-ubsan -R cli
 step "zoo against torchvision" zoo_against_torchvision
 step "every test on LibTorch 2" "$repository/scripts/libtorch2.sh" --all
 step "rounds of groups" "$repository/build/test/test_cgroup" "[.slow]"
+step "soak" "$repository/build/test/soak" 50000 1000
 step "accuracy of the monitor" "$repository/build/test/monitor_accuracy"
 step "control groups on pure v2" "$repository/scripts/cgroup_vm.sh"
 step "acceptance of part 1" "$repository/scripts/accept.sh" 1

@@ -92,6 +92,56 @@ TEST_CASE("v2: controllers are handed down through our own groups, limits are on
 TEST_CASE("small quotas stretch the period, since the kernel grants at least 1 ms") {
   CHECK(detail::cpu_quota({.cpus = 1.0_cpu}).quota_us == 20'000);
   CHECK(detail::cpu_quota({.cpus = 2.5_cpu, .cpu_period = 10ms}).quota_us == 25'000);
+TEST_CASE("v2: what was enabled in a group that is not ours is disabled with our last group, and nothing else") {
+  const Machine machine(build_v2_root);
+  const std::string control = "cg/cgroup.subtree_control";
+  machine.root.put(control, "cpu io\n");
+  {
+    auto high = machine.create("amp4ec-1-2/high");
+    auto low = machine.create("amp4ec-1-2/low", {.pids = 9});
+    REQUIRE((high && low));
+    CHECK(machine.root.get(control) == "cpu io memory pids\n");
+    REQUIRE(low->remove());
+    CHECK(machine.root.get(control) == "cpu io memory pids\n");  // high still needs memory
+  }
+  CHECK(machine.root.get(control) == "cpu io\n");
+  CHECK(machine.log().back() == " cgroup.subtree_control=-memory -pids");
+
+  SECTION("each time anew") {
+    machine.root.put(control, "memory\n");
+    REQUIRE(machine.create("amp4ec-1-2/high"));
+    CHECK(machine.root.get(control) == "memory\n");
+  }
+  SECTION("not when others have come, who may use it") {
+    auto group = machine.create("amp4ec-1-2");
+    REQUIRE(group);
+    machine.root.put("cg/other.slice/cgroup.procs", "");
+    REQUIRE(group->remove());
+    CHECK(machine.root.get(control) == "cpu io memory\n");
+    // They have gone, and what we enabled then is still known.
+    std::filesystem::remove_all(machine.root.path() + "/cg/other.slice");
+    REQUIRE(machine.create("amp4ec-1-2"));
+    CHECK(machine.root.get(control) == "cpu io\n");
+  }
+  SECTION("what others have disabled meanwhile stays so") {
+    auto group = machine.create("amp4ec-1-2");
+    REQUIRE(group);
+    machine.root.put(control, "cpu\n");
+    (void)machine.log();
+    REQUIRE(group->remove());
+    CHECK(machine.log() == Log{"remove amp4ec-1-2"});
+  }
+  SECTION("after a group that could not be made, too") {
+    machine.kernel->fail_on = "memory.max";
+    CHECK_FALSE(machine.create("amp4ec-1-2", {.memory = 1_MiB}));
+    CHECK(machine.root.get(control) == "cpu io\n");
+    machine.kernel->fail_on.clear();
+    machine.kernel->fail_below = "/cg";
+    CHECK_FALSE(machine.create("amp4ec-1-2/low"));
+    CHECK(machine.root.get(control) == "cpu io\n");
+  }
+}
+
   const auto small = detail::cpu_quota({.cpus = 0.01_cpu});
   CHECK(small.period_us == 100'000);
   CHECK(small.quota_us == 1'000);

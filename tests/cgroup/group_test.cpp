@@ -77,13 +77,13 @@ TEST_CASE("v2: controllers are handed down through our own groups, limits are on
     REQUIRE(worker);
     CHECK(machine.kernel->log == Log{"create amp4ec-1-2", "amp4ec-1-2 cgroup.subtree_control=+cpu +memory",
                                      "create amp4ec-1-2/low", "amp4ec-1-2/low cpu.max=8000 20000",
-                                     "amp4ec-1-2/low memory.max=536870912", "amp4ec-1-2/low memory.swap.max=0",
+                                     "amp4ec-1-2/low memory.swap.max=0", "amp4ec-1-2/low memory.max=536870912",
                                      "amp4ec-1-2/low cgroup.subtree_control=+cpu +memory",
                                      "create amp4ec-1-2/low/worker-1"});
     machine.kernel->log.clear();
     REQUIRE(node->set_limits({}));
-    CHECK(machine.kernel->log == Log{"amp4ec-1-2/low cpu.max=max 20000", "amp4ec-1-2/low memory.max=max",
-                                     "amp4ec-1-2/low memory.swap.max=max"});
+    CHECK(machine.kernel->log == Log{"amp4ec-1-2/low cpu.max=max 20000", "amp4ec-1-2/low memory.swap.max=max",
+                                     "amp4ec-1-2/low memory.max=max"});
   }
   CHECK(machine.folders_left() == 0);
   CHECK(machine.root.get("cg/app.slice/cgroup.subtree_control") == "cpu memory\n");

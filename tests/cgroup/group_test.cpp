@@ -2,10 +2,13 @@
 #include <amp4ec/cgroup/group.hpp>
 
 #include "cgroup/support/built_machine.hpp"
+#include "cgroup/support/child.hpp"
 #include "cgroup/support/print_result.hpp"
 #include "support/catch.hpp"
 
 #include <limits>
+
+#include <sys/wait.h>
 
 using namespace amp4ec;
 using namespace amp4ec::literals;
@@ -175,6 +178,10 @@ TEST_CASE("usage is read from both versions") {
   };
   CHECK(std::pair{details->cpu.some, details->cpu.full} == pressure(11, 0));
   CHECK(std::pair{details->memory.some, details->memory.full} == pressure(12, 2));
+  CHECK(details->pressure_known == (build != build_v1));
+  CHECK(details->memory_peak_known);
+  CHECK(details->oom_kills_known);
+  CHECK(details->memory_stat_known);
   CHECK(std::pair{details->io.some, details->io.full} == pressure(13, 3));
 }
 

@@ -92,9 +92,6 @@ TEST_CASE("v2: controllers are handed down through our own groups, limits are on
   CHECK(machine.root.get("cg/app.slice/cgroup.subtree_control") == "cpu memory\n");
 }
 
-TEST_CASE("small quotas stretch the period, since the kernel grants at least 1 ms") {
-  CHECK(detail::cpu_quota({.cpus = 1.0_cpu}).quota_us == 20'000);
-  CHECK(detail::cpu_quota({.cpus = 2.5_cpu, .cpu_period = 10ms}).quota_us == 25'000);
 TEST_CASE("v2: what was enabled in a group that is not ours is disabled with our last group, and nothing else") {
   const Machine machine(build_v2_root);
   const std::string control = "cg/cgroup.subtree_control";
@@ -145,6 +142,9 @@ TEST_CASE("v2: what was enabled in a group that is not ours is disabled with our
   }
 }
 
+TEST_CASE("small quotas stretch the period, since the kernel grants at least 1 ms") {
+  CHECK(detail::cpu_quota({.cpus = 1.0_cpu}).quota_us == 20'000);
+  CHECK(detail::cpu_quota({.cpus = 2.5_cpu, .cpu_period = 10ms}).quota_us == 25'000);
   const auto small = detail::cpu_quota({.cpus = 0.01_cpu});
   CHECK(small.period_us == 100'000);
   CHECK(small.quota_us == 1'000);
@@ -164,6 +164,8 @@ TEST_CASE("usage is read from both versions") {
   CHECK(usage->throttled_time == 300us);
   CHECK(usage->nr_throttled == 2);
   CHECK(usage->memory == Bytes{1'000'000});
+  CHECK(usage->cpu_known);
+  CHECK(usage->memory_known);
 
   const auto details = group->read_details();
   REQUIRE(details);
@@ -176,13 +178,51 @@ TEST_CASE("usage is read from both versions") {
   const auto pressure = [&](int some, int full) {
     return build != build_v1 ? std::pair{some * 1us, full * 1us} : std::pair{0us, 0us};  // v1 has none
   };
-  CHECK(std::pair{details->cpu.some, details->cpu.full} == pressure(11, 0));
-  CHECK(std::pair{details->memory.some, details->memory.full} == pressure(12, 2));
   CHECK(details->pressure_known == (build != build_v1));
   CHECK(details->memory_peak_known);
   CHECK(details->oom_kills_known);
   CHECK(details->memory_stat_known);
+  CHECK(std::pair{details->cpu.some, details->cpu.full} == pressure(11, 0));
+  CHECK(std::pair{details->memory.some, details->memory.full} == pressure(12, 2));
   CHECK(std::pair{details->io.some, details->io.full} == pressure(13, 3));
+}
+
+TEST_CASE("what a kernel or hierarchy does not count is said to be unknown") {
+  // Before Linux 5.19, and without pressure: the file is taken away as soon as the group is there.
+  class OldKernel : public PlayedKernel {
+   public:
+    Result<void> create(const Tree& tree, const std::string& group) override {
+      auto made = PlayedKernel::create(tree, group);
+      for (const auto file : {files::memory_peak, files::io_pressure}) {
+        std::filesystem::remove(detail::join(tree.folder(group), file));
+      }
+      return made;
+    }
+  };
+  const Machine old(build_v2);
+  const auto old_group = Group::create(old.hierarchy, "amp4ec-1-2", {}, std::make_shared<OldKernel>());
+  REQUIRE(old_group);
+  CHECK_FALSE(old_group->read_details()->memory_peak_known);
+  CHECK_FALSE(old_group->read_details()->pressure_known);
+  CHECK(old_group->read_details()->oom_kills_known);
+
+  const auto without = [](std::string_view controllers) {
+    Machine machine(build_v1);
+    machine.root.put("proc/self/cgroup", controllers);
+    machine.hierarchy = Hierarchy::detect(machine.root.path()).value();
+    const auto group = machine.create("amp4ec-1-2");
+    REQUIRE(group);
+    return std::pair(group->read().value(), group->read_details().value());
+  };
+  const auto cpu_only = without("2:cpu,cpuacct:/\n");
+  CHECK(cpu_only.first.cpu_known);
+  CHECK_FALSE(cpu_only.first.memory_known);
+  CHECK_FALSE(cpu_only.second.memory_peak_known);
+  CHECK_FALSE(cpu_only.second.oom_kills_known);
+  CHECK_FALSE(cpu_only.second.memory_stat_known);
+  const auto memory_only = without("3:memory:/host\n");
+  CHECK_FALSE(memory_only.first.cpu_known);
+  CHECK(memory_only.first.memory_known);
 }
 
 TEST_CASE("a reading follows the files, and a malformed file is an error") {
@@ -333,6 +373,25 @@ TEST_CASE("killing is bounded in time, spares the caller and never signals proce
   machine.root.put(file, "");
   CHECK(group->remove());
   CHECK(machine.folders_left() == 0);
+}
+
+TEST_CASE("a process that was in the group and is not any more is not killed") {
+  const TempFolder root;
+  const Child left(sleep_forever);
+  const Child inside(sleep_forever);
+  Child ended([] { return 0; });
+  const auto gone = ended.pid();
+  ended.go();
+  REQUIRE(ended.wait() == 0);
+  root.put("group/worker-1/cgroup.procs", fmt::format("{}\n{}\n", inside.pid(), gone));
+  root.put("group/cgroup.procs", "");
+  const Tree tree{1, root.path(), "", "", {Controller::Memory}, {}};
+  detail::kill_once(*native_backend(), {{&tree, {left.pid(), inside.pid(), gone}}}, "group");
+  siginfo_t info{};
+  CHECK(::waitid(P_PID, static_cast<id_t>(inside.pid()), &info, WEXITED | WNOWAIT) == 0);
+  CHECK(info.si_status == SIGKILL);
+  CHECK(::waitid(P_PID, static_cast<id_t>(left.pid()), &info, WEXITED | WNOHANG | WNOWAIT) == 0);
+  CHECK(info.si_pid != left.pid());
 }
 
 TEST_CASE("v2 kills by cgroup.kill and believes cgroup.events") {

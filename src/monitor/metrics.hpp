@@ -28,12 +28,8 @@ struct Metric {
   std::array<Label, 2> labels{};                  ///< Beside node="NAME".
 };
 
-inline std::optional<double> if_known(const Sample& sample, double value) {
-  return sample.resources_known ? std::optional(value) : std::nullopt;
-}
-
-inline std::optional<double> if_detailed(const Sample& sample, double value) {
-  return sample.details_known ? std::optional(value) : std::nullopt;
+inline std::optional<double> if_known(bool known, double value) {
+  return known ? std::optional(value) : std::nullopt;
 }
 
 inline std::optional<double> if_networked(const Sample& sample, std::uint64_t value) {
@@ -72,27 +68,31 @@ inline constexpr Metric metrics[] = {
        return std::optional(age.count());
      }},
     {"amp4ec_node_cpu_cores", Metric::Kind::gauge, "CPUs in use: CPU time over time, in the last sampling interval.",
-     [](const Sample& sample) { return if_known(sample, sample.cpu_used.count); }},
+     [](const Sample& sample) { return if_known(sample.cpu_known, sample.cpu_used.count); }},
     {"amp4ec_node_cpu_quota_cores", Metric::Kind::gauge, "CPUs that the node may use; absent without a limit.",
      [](const Sample& sample) { return if_limited(sample.cpu_quota.count); }},
     {"amp4ec_node_cpu_throttled_ratio", Metric::Kind::gauge,
      "Share of the last sampling interval in which the quota held the node back.",
-     [](const Sample& sample) { return if_known(sample, sample.throttled); }},
+     [](const Sample& sample) { return if_known(sample.resources_known, sample.throttled); }},
     {"amp4ec_node_cpu_seconds_total", Metric::Kind::counter, "CPU time that the node has used since it joined.",
-     [](const Sample& sample) { return if_known(sample, seconds(sample.cpu_time)); }},
+     [](const Sample& sample) { return if_known(sample.cpu_known, seconds(sample.cpu_time)); }},
     {"amp4ec_node_cpu_throttled_seconds_total", Metric::Kind::counter,
      "Time that the quota held the node back since it joined, summed over the CPUs.",
-     [](const Sample& sample) { return if_known(sample, seconds(sample.throttled_time)); }},
+     [](const Sample& sample) { return if_known(sample.resources_known, seconds(sample.throttled_time)); }},
     {"amp4ec_node_memory_working_set_bytes", Metric::Kind::gauge, "Memory in use without inactive file cache.",
-     [](const Sample& sample) { return if_known(sample, static_cast<double>(sample.memory.count)); }},
+     [](const Sample& sample) { return if_known(sample.memory_known, static_cast<double>(sample.memory.count)); }},
     {"amp4ec_node_memory_current_bytes", Metric::Kind::gauge, "Memory in use, file cache included.",
-     [](const Sample& sample) { return if_known(sample, static_cast<double>(sample.memory_current.count)); }},
+     [](const Sample& sample) {
+       return if_known(sample.memory_known, static_cast<double>(sample.memory_current.count));
+     }},
     {"amp4ec_node_memory_peak_bytes", Metric::Kind::gauge, "Highest use of memory since the node joined.",
-     [](const Sample& sample) { return if_detailed(sample, static_cast<double>(sample.memory_peak.count)); }},
+     [](const Sample& sample) {
+       return if_known(sample.memory_peak_known, static_cast<double>(sample.memory_peak.count));
+     }},
     {"amp4ec_node_memory_limit_bytes", Metric::Kind::gauge, "Memory that the node may use; absent without a limit.",
      [](const Sample& sample) { return if_limited(static_cast<double>(sample.memory_limit.count)); }},
     {"amp4ec_node_oom_kills_total", Metric::Kind::counter, "Processes that the kernel killed for the memory limit.",
-     [](const Sample& sample) { return if_detailed(sample, static_cast<double>(sample.oom_kills)); }},
+     [](const Sample& sample) { return if_known(sample.oom_kills_known, static_cast<double>(sample.oom_kills)); }},
     {"amp4ec_node_queued_requests", Metric::Kind::gauge, "Requests that wait in front of the node's workers.",
      [](const Sample& sample) { return std::optional(static_cast<double>(sample.queue_depth)); }},
     {"amp4ec_node_requests_total", Metric::Kind::counter, "Requests that the node's workers have done.",
@@ -130,38 +130,40 @@ inline constexpr Metric metrics[] = {
     {"amp4ec_node_pressure_ratio",
      Metric::Kind::gauge,
      pressure_help,
-     [](const Sample& sample) { return if_detailed(sample, sample.cpu_pressure.some); },
+     [](const Sample& sample) { return if_known(sample.pressure_known, sample.cpu_pressure.some); },
      {{{"resource", "cpu"}, {"waiting", "some"}}}},
     {"amp4ec_node_pressure_ratio",
      Metric::Kind::gauge,
      pressure_help,
-     [](const Sample& sample) { return if_detailed(sample, sample.cpu_pressure.full); },
+     [](const Sample& sample) { return if_known(sample.pressure_known, sample.cpu_pressure.full); },
      {{{"resource", "cpu"}, {"waiting", "full"}}}},
     {"amp4ec_node_pressure_ratio",
      Metric::Kind::gauge,
      pressure_help,
-     [](const Sample& sample) { return if_detailed(sample, sample.memory_pressure.some); },
+     [](const Sample& sample) { return if_known(sample.pressure_known, sample.memory_pressure.some); },
      {{{"resource", "memory"}, {"waiting", "some"}}}},
     {"amp4ec_node_pressure_ratio",
      Metric::Kind::gauge,
      pressure_help,
-     [](const Sample& sample) { return if_detailed(sample, sample.memory_pressure.full); },
+     [](const Sample& sample) { return if_known(sample.pressure_known, sample.memory_pressure.full); },
      {{{"resource", "memory"}, {"waiting", "full"}}}},
     {"amp4ec_node_pressure_ratio",
      Metric::Kind::gauge,
      pressure_help,
-     [](const Sample& sample) { return if_detailed(sample, sample.io_pressure.some); },
+     [](const Sample& sample) { return if_known(sample.pressure_known, sample.io_pressure.some); },
      {{{"resource", "io"}, {"waiting", "some"}}}},
     {"amp4ec_node_pressure_ratio",
      Metric::Kind::gauge,
      pressure_help,
-     [](const Sample& sample) { return if_detailed(sample, sample.io_pressure.full); },
+     [](const Sample& sample) { return if_known(sample.pressure_known, sample.io_pressure.full); },
      {{{"resource", "io"}, {"waiting", "full"}}}},
     {"amp4ec_node_page_faults_total", Metric::Kind::counter, "Page faults since the node joined, major ones included.",
-     [](const Sample& sample) { return if_detailed(sample, static_cast<double>(sample.page_faults)); }},
+     [](const Sample& sample) { return if_known(sample.page_faults_known, static_cast<double>(sample.page_faults)); }},
     {"amp4ec_node_major_page_faults_total", Metric::Kind::counter,
      "Page faults since the node joined that had to wait for a disk.",
-     [](const Sample& sample) { return if_detailed(sample, static_cast<double>(sample.major_page_faults)); }},
+     [](const Sample& sample) {
+       return if_known(sample.page_faults_known, static_cast<double>(sample.major_page_faults));
+     }},
     {"amp4ec_node_network_bytes_total",
      Metric::Kind::counter,
      network_help,

@@ -143,11 +143,9 @@ Result<void> TraceWriter::add(const Sample& sample) {
     state_->event(R"({{"ph":"C","name":"{}","pid":{},"tid":1,"ts":{},"args":{{{}}}}})", name, process, time, values);
   };
   // A counter's values are stacked on one another, so each figure that is no part of a whole has a counter of its own.
-  if (sample.resources_known) {
-    counter("CPUs", fmt::format("\"used\":{}", finite(sample.cpu_used.count)));
-    counter("throttled", fmt::format("\"share\":{}", finite(sample.throttled)));
-    counter("memory (bytes)", fmt::format("\"used\":{}", sample.memory.count));
-  }
+  if (sample.cpu_known) counter("CPUs", fmt::format("\"used\":{}", finite(sample.cpu_used.count)));
+  if (sample.resources_known) counter("throttled", fmt::format("\"share\":{}", finite(sample.throttled)));
+  if (sample.memory_known) counter("memory (bytes)", fmt::format("\"used\":{}", sample.memory.count));
   counter("queue (requests)", fmt::format("\"waiting\":{}", sample.queue_depth));
   return state_->write(1);
 }

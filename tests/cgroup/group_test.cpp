@@ -2,10 +2,13 @@
 #include <amp4ec/cgroup/group.hpp>
 
 #include "cgroup/support/built_machine.hpp"
+#include "cgroup/support/child.hpp"
 #include "cgroup/support/print_result.hpp"
 #include "support/catch.hpp"
 
 #include <limits>
+
+#include <sys/wait.h>
 
 using namespace amp4ec;
 using namespace amp4ec::literals;
@@ -77,16 +80,66 @@ TEST_CASE("v2: controllers are handed down through our own groups, limits are on
     REQUIRE(worker);
     CHECK(machine.kernel->log == Log{"create amp4ec-1-2", "amp4ec-1-2 cgroup.subtree_control=+cpu +memory",
                                      "create amp4ec-1-2/low", "amp4ec-1-2/low cpu.max=8000 20000",
-                                     "amp4ec-1-2/low memory.max=536870912", "amp4ec-1-2/low memory.swap.max=0",
+                                     "amp4ec-1-2/low memory.swap.max=0", "amp4ec-1-2/low memory.max=536870912",
                                      "amp4ec-1-2/low cgroup.subtree_control=+cpu +memory",
                                      "create amp4ec-1-2/low/worker-1"});
     machine.kernel->log.clear();
     REQUIRE(node->set_limits({}));
-    CHECK(machine.kernel->log == Log{"amp4ec-1-2/low cpu.max=max 20000", "amp4ec-1-2/low memory.max=max",
-                                     "amp4ec-1-2/low memory.swap.max=max"});
+    CHECK(machine.kernel->log == Log{"amp4ec-1-2/low cpu.max=max 20000", "amp4ec-1-2/low memory.swap.max=max",
+                                     "amp4ec-1-2/low memory.max=max"});
   }
   CHECK(machine.folders_left() == 0);
   CHECK(machine.root.get("cg/app.slice/cgroup.subtree_control") == "cpu memory\n");
+}
+
+TEST_CASE("v2: what was enabled in a group that is not ours is disabled with our last group, and nothing else") {
+  const Machine machine(build_v2_root);
+  const std::string control = "cg/cgroup.subtree_control";
+  machine.root.put(control, "cpu io\n");
+  {
+    auto high = machine.create("amp4ec-1-2/high");
+    auto low = machine.create("amp4ec-1-2/low", {.pids = 9});
+    REQUIRE((high && low));
+    CHECK(machine.root.get(control) == "cpu io memory pids\n");
+    REQUIRE(low->remove());
+    CHECK(machine.root.get(control) == "cpu io memory pids\n");  // high still needs memory
+  }
+  CHECK(machine.root.get(control) == "cpu io\n");
+  CHECK(machine.log().back() == " cgroup.subtree_control=-memory -pids");
+
+  SECTION("each time anew") {
+    machine.root.put(control, "memory\n");
+    REQUIRE(machine.create("amp4ec-1-2/high"));
+    CHECK(machine.root.get(control) == "memory\n");
+  }
+  SECTION("not when others have come, who may use it") {
+    auto group = machine.create("amp4ec-1-2");
+    REQUIRE(group);
+    machine.root.put("cg/other.slice/cgroup.procs", "");
+    REQUIRE(group->remove());
+    CHECK(machine.root.get(control) == "cpu io memory\n");
+    // They have gone, and what we enabled then is still known.
+    std::filesystem::remove_all(machine.root.path() + "/cg/other.slice");
+    REQUIRE(machine.create("amp4ec-1-2"));
+    CHECK(machine.root.get(control) == "cpu io\n");
+  }
+  SECTION("what others have disabled meanwhile stays so") {
+    auto group = machine.create("amp4ec-1-2");
+    REQUIRE(group);
+    machine.root.put(control, "cpu\n");
+    (void)machine.log();
+    REQUIRE(group->remove());
+    CHECK(machine.log() == Log{"remove amp4ec-1-2"});
+  }
+  SECTION("after a group that could not be made, too") {
+    machine.kernel->fail_on = "memory.max";
+    CHECK_FALSE(machine.create("amp4ec-1-2", {.memory = 1_MiB}));
+    CHECK(machine.root.get(control) == "cpu io\n");
+    machine.kernel->fail_on.clear();
+    machine.kernel->fail_below = "/cg";
+    CHECK_FALSE(machine.create("amp4ec-1-2/low"));
+    CHECK(machine.root.get(control) == "cpu io\n");
+  }
 }
 
 TEST_CASE("small quotas stretch the period, since the kernel grants at least 1 ms") {
@@ -111,6 +164,8 @@ TEST_CASE("usage is read from both versions") {
   CHECK(usage->throttled_time == 300us);
   CHECK(usage->nr_throttled == 2);
   CHECK(usage->memory == Bytes{1'000'000});
+  CHECK(usage->cpu_known);
+  CHECK(usage->memory_known);
 
   const auto details = group->read_details();
   REQUIRE(details);
@@ -123,9 +178,51 @@ TEST_CASE("usage is read from both versions") {
   const auto pressure = [&](int some, int full) {
     return build != build_v1 ? std::pair{some * 1us, full * 1us} : std::pair{0us, 0us};  // v1 has none
   };
+  CHECK(details->pressure_known == (build != build_v1));
+  CHECK(details->memory_peak_known);
+  CHECK(details->oom_kills_known);
+  CHECK(details->memory_stat_known);
   CHECK(std::pair{details->cpu.some, details->cpu.full} == pressure(11, 0));
   CHECK(std::pair{details->memory.some, details->memory.full} == pressure(12, 2));
   CHECK(std::pair{details->io.some, details->io.full} == pressure(13, 3));
+}
+
+TEST_CASE("what a kernel or hierarchy does not count is said to be unknown") {
+  // Before Linux 5.19, and without pressure: the file is taken away as soon as the group is there.
+  class OldKernel : public PlayedKernel {
+   public:
+    Result<void> create(const Tree& tree, const std::string& group) override {
+      auto made = PlayedKernel::create(tree, group);
+      for (const auto file : {files::memory_peak, files::io_pressure}) {
+        std::filesystem::remove(detail::join(tree.folder(group), file));
+      }
+      return made;
+    }
+  };
+  const Machine old(build_v2);
+  const auto old_group = Group::create(old.hierarchy, "amp4ec-1-2", {}, std::make_shared<OldKernel>());
+  REQUIRE(old_group);
+  CHECK_FALSE(old_group->read_details()->memory_peak_known);
+  CHECK_FALSE(old_group->read_details()->pressure_known);
+  CHECK(old_group->read_details()->oom_kills_known);
+
+  const auto without = [](std::string_view controllers) {
+    Machine machine(build_v1);
+    machine.root.put("proc/self/cgroup", controllers);
+    machine.hierarchy = Hierarchy::detect(machine.root.path()).value();
+    const auto group = machine.create("amp4ec-1-2");
+    REQUIRE(group);
+    return std::pair(group->read().value(), group->read_details().value());
+  };
+  const auto cpu_only = without("2:cpu,cpuacct:/\n");
+  CHECK(cpu_only.first.cpu_known);
+  CHECK_FALSE(cpu_only.first.memory_known);
+  CHECK_FALSE(cpu_only.second.memory_peak_known);
+  CHECK_FALSE(cpu_only.second.oom_kills_known);
+  CHECK_FALSE(cpu_only.second.memory_stat_known);
+  const auto memory_only = without("3:memory:/host\n");
+  CHECK_FALSE(memory_only.first.cpu_known);
+  CHECK(memory_only.first.memory_known);
 }
 
 TEST_CASE("a reading follows the files, and a malformed file is an error") {
@@ -276,6 +373,25 @@ TEST_CASE("killing is bounded in time, spares the caller and never signals proce
   machine.root.put(file, "");
   CHECK(group->remove());
   CHECK(machine.folders_left() == 0);
+}
+
+TEST_CASE("a process that was in the group and is not any more is not killed") {
+  const TempFolder root;
+  const Child left(sleep_forever);
+  const Child inside(sleep_forever);
+  Child ended([] { return 0; });
+  const auto gone = ended.pid();
+  ended.go();
+  REQUIRE(ended.wait() == 0);
+  root.put("group/worker-1/cgroup.procs", fmt::format("{}\n{}\n", inside.pid(), gone));
+  root.put("group/cgroup.procs", "");
+  const Tree tree{1, root.path(), "", "", {Controller::Memory}, {}};
+  detail::kill_once(*native_backend(), {{&tree, {left.pid(), inside.pid(), gone}}}, "group");
+  siginfo_t info{};
+  CHECK(::waitid(P_PID, static_cast<id_t>(inside.pid()), &info, WEXITED | WNOWAIT) == 0);
+  CHECK(info.si_status == SIGKILL);
+  CHECK(::waitid(P_PID, static_cast<id_t>(left.pid()), &info, WEXITED | WNOHANG | WNOWAIT) == 0);
+  CHECK(info.si_pid != left.pid());
 }
 
 TEST_CASE("v2 kills by cgroup.kill and believes cgroup.events") {

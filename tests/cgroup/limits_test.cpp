@@ -101,14 +101,14 @@ TEST_CASE("v2: every limit reaches its file, and goes again; controllers are ena
   CHECK(machine.log() == Log{"amp4ec-1-2/low cpu.max=10000 20000", "amp4ec-1-2/low cpu.max.burst=4000",
                              "amp4ec-1-2/low cpu.weight=200", " cgroup.subtree_control=+cpuset",
                              "amp4ec-1-2 cgroup.subtree_control=+cpuset", "amp4ec-1-2/low cpuset.cpus=1-2",
-                             "amp4ec-1-2/low memory.max=67108864", "amp4ec-1-2/low memory.swap.max=16777216",
+                             "amp4ec-1-2/low memory.swap.max=16777216", "amp4ec-1-2/low memory.max=67108864",
                              "amp4ec-1-2/low memory.high=33554432", " cgroup.subtree_control=+pids",
                              "amp4ec-1-2 cgroup.subtree_control=+pids", "amp4ec-1-2/low pids.max=9"});
   CHECK(node->limits() == all_limits());
   REQUIRE(node->set_limits({}));
   CHECK(machine.log() == Log{"amp4ec-1-2/low cpu.max.burst=0", "amp4ec-1-2/low cpu.max=max 20000",
                              "amp4ec-1-2/low cpu.weight=100", "amp4ec-1-2/low cpuset.cpus=\n",
-                             "amp4ec-1-2/low memory.max=max", "amp4ec-1-2/low memory.swap.max=max",
+                             "amp4ec-1-2/low memory.swap.max=max", "amp4ec-1-2/low memory.max=max",
                              "amp4ec-1-2/low memory.high=max", "amp4ec-1-2/low pids.max=max"});
   CHECK(node->limits() == Limits{});
 }
@@ -123,6 +123,25 @@ TEST_CASE("a quota goes below the burst of before, and back") {
   CHECK(group->set_limits(wide));
   CHECK(group->set_limits({.cpus = 0.5_cpu}));
   CHECK(group->limits() == Limits{.cpus = 0.5_cpu});
+}
+
+TEST_CASE("v2: swap is lowered before memory; memory goes first only where it grows while swap shrinks") {
+  const Machine machine(build_v2_root);
+  auto group = machine.create(group_path, {.memory = 64_MiB, .swap = 16_MiB});
+  REQUIRE(group);
+  const std::string memory = "amp4ec-1-2 memory.max=";
+  const std::string swap = "amp4ec-1-2 memory.swap.max=";
+  const auto set = [&](Bytes of_memory, Bytes of_swap) {
+    (void)machine.log();
+    REQUIRE(group->set_limits({.memory = of_memory, .swap = of_swap}));
+    CHECK(group->limits() == Limits{.memory = of_memory, .swap = of_swap});
+    return machine.log();
+  };
+  CHECK(set(32_MiB, 8_MiB) == Log{swap + "8388608", memory + "33554432"});
+  CHECK(set(16_MiB, 16_MiB) == Log{swap + "16777216", memory + "16777216"});
+  CHECK(set(32_MiB, 8_MiB) == Log{memory + "33554432", swap + "8388608"});
+  CHECK(set(64_MiB, 16_MiB) == Log{swap + "16777216", memory + "67108864"});
+  CHECK(set(0_B, 0_B) == Log{swap + "max", memory + "max"});
 }
 
 TEST_CASE("limits that cannot be are refused") {

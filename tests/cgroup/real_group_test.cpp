@@ -10,6 +10,9 @@
 #include <array>
 #include <thread>
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 using namespace amp4ec;
 using namespace amp4ec::literals;
 using namespace amp4ec::cgroup;
@@ -235,6 +238,34 @@ TEST_CASE("the real v2 files: accounting, kill, populated") {
     return;
   }
   WARN("skipped: no writable v2 hierarchy");
+}
+
+TEST_CASE("pure v2: what was enabled in a group that is not ours is disabled with our last group") {
+  const auto machine = real_machine(0);
+  if (!machine) return;
+  const auto& trees = machine->hierarchy.trees();
+  if (machine->hierarchy.kind() != Hierarchy::Kind::V2) {
+    WARN("skipped: the v2 tree of this machine has no controllers to enable");
+    return;
+  }
+  const auto opener = machine->create("opener");  // so that the base hands its controllers on
+  REQUIRE(opener);
+  // A group of somebody else's, with controllers of which it hands none on yet.
+  const std::string foreign = fmt::format("/someone-{}", ::getpid());
+  auto tree = trees.front();
+  tree.base += foreign;
+  REQUIRE(::mkdir(tree.folder("").c_str(), 0755) == 0);
+  const auto enabled = [&] { return detail::read_file(tree.folder("") + "/cgroup.subtree_control").value(); };
+  CHECK(enabled().empty());
+  {
+    const Hierarchy hierarchy(Hierarchy::Kind::V2, {tree});
+    auto node = Group::create(hierarchy, machine->host + "/high", {.cpus = 0.5_cpu, .memory = 64_MiB});
+    CHECK(node);
+    CHECK(Group::create(hierarchy, machine->host + "/low"));
+    CHECK(enabled() == "cpu memory\n");
+  }
+  CHECK(enabled().empty());
+  CHECK(::rmdir(tree.folder("").c_str()) == 0);
 }
 
 TEST_CASE("the default backend fits the hierarchy") {

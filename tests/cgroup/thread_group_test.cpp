@@ -67,6 +67,7 @@ TEST_CASE("v2: a threaded group below the group of this process, with nothing bu
     machine.root.put(own + "/amp4ec-threads-1-2/high/cgroup.threads", "");
   }
   CHECK(machine.folders_left() == 0);
+  CHECK(machine.root.get(own + "/cgroup.subtree_control") == "\n");
 }
 
 TEST_CASE("whether threads can be held is known without making anything") {

@@ -49,6 +49,24 @@ TEST_CASE("the host reads what the worker counts") {
   CHECK(times.counts[ServiceHistogram::bucket_of(10ms)] == 1);
 }
 
+TEST_CASE("an onlooker learns which thread serves, and which layers") {
+  auto host = WorkerCounters::create().value();
+  CHECK(host.snapshot()->thread == 0);
+  CHECK_FALSE(host.snapshot()->layers);
+  const auto worker = WorkerCounters::attach(UniqueFd(::dup(host.fd()))).value();
+  CHECK(worker.snapshot()->thread == static_cast<std::uint64_t>(::gettid()));
+  const auto told = [&](std::uint64_t first, std::uint64_t last) {
+    host.set_layers(first, last);
+    return worker.snapshot()->layers;
+  };
+  CHECK(told(3, 9) == LayerRange{3, 9});
+  CHECK(told(0, 0) == LayerRange{0, 0});
+  CHECK(told(0, 0xFFFF'FFFE) == LayerRange{0, 0xFFFF'FFFE});
+  CHECK_FALSE(told(9, 3));
+  CHECK_FALSE(told(0, 0xFFFF'FFFF));
+  CHECK_FALSE(told(1ULL << 40U, 1ULL << 40U));
+}
+
 TEST_CASE("an onlooker reads counters through a descriptor that cannot write") {
   auto worker = WorkerCounters::create().value();
   UniqueFd read_only(::open(fmt::format("/proc/self/fd/{}", worker.fd()).c_str(), O_RDONLY | O_CLOEXEC));

@@ -8,10 +8,14 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <future>
 #include <limits>
+#include <optional>
+#include <string_view>
 #include <thread>
 #include <utility>
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -52,6 +56,50 @@ void put_v2(const TempFolder& root, const std::string& folder, std::uint64_t cpu
   root.put(folder + "/memory.stat", "anon 1\ninactive_file 400000\npgfault 9\npgmajfault 1\n");
   root.put(folder + "/memory.events", "low 0\noom 1\noom_kill 1\n");
 }
+
+/// A group for threads of a v1 machine, which is in the CPU trees only.
+void put_threads(const TempFolder& root, const std::string& group, std::uint64_t cpu_ns, const std::string& threads) {
+  const auto cpu = "cg/cpu,cpuacct/" + group;
+  root.put(cpu + "/tasks", threads);
+  root.put(cpu + "/cpu.stat", "nr_periods 5\nnr_throttled 2\nthrottled_time 300000\n");
+  root.put(cpu + "/cpuacct.usage", fmt::format("{}\n", cpu_ns));
+  root.put(cpu + "/cpu.cfs_quota_us", "40000\n");
+  root.put(cpu + "/cpu.cfs_period_us", "100000\n");
+}
+
+/// A worker thread of this process.
+class ThreadWorker {
+ public:
+  ThreadWorker() : host_(ipc::WorkerCounters::create().value()) {
+    std::promise<void> ready;
+    thread_ = std::thread([&] {
+      id_ = ::gettid();
+      ipc::UniqueFd fd(::fcntl(host_.fd(), F_DUPFD_CLOEXEC, 0));
+      own_.emplace(ipc::WorkerCounters::attach(std::move(fd)).value());
+      ready.set_value();
+      stop_.get_future().wait();
+    });
+    ready.get_future().wait();
+  }
+  ~ThreadWorker() {
+    stop_.set_value();
+    thread_.join();
+  }
+  ThreadWorker(const ThreadWorker&) = delete;
+  ThreadWorker& operator=(const ThreadWorker&) = delete;
+  [[nodiscard]] std::string line() const { return fmt::format("{}\n", id_); }
+  [[nodiscard]] std::string name() const { return fmt::format("thread-{}", id_); }
+  [[nodiscard]] pid_t id() const { return id_; }
+  ipc::WorkerCounters& host() { return host_; }
+  ipc::WorkerCounters& own() { return *own_; }
+
+ private:
+  ipc::WorkerCounters host_;
+  std::optional<ipc::WorkerCounters> own_;
+  pid_t id_ = 0;
+  std::promise<void> stop_;
+  std::thread thread_;
+};
 
 /// A process that holds a worker's counters: a child that sleeps.
 class CountersHolder {
@@ -176,6 +224,8 @@ TEST_CASE("a worker's counters are read through its process") {
   watch->look();
   for (int i = 0; i < 3; ++i) holder.counters().complete(20ms, i > 0);
   holder.counters().set_queued(2);
+  holder.counters().set_layers(3, 9);
+  std::this_thread::sleep_for(10ms);  // percentiles are no more often read than that
   watch->look();
   auto nodes = watch->nodes();
   REQUIRE(nodes.size() == 1);
@@ -188,11 +238,16 @@ TEST_CASE("a worker's counters are read through its process") {
   CHECK(worker.stats->requests == 4);
   CHECK(worker.stats->errors == 1);
   CHECK(worker.stats->phase == ipc::WorkerPhase::ready);
+  CHECK(worker.stats->layers == ipc::LayerRange{3, 9});
+  CHECK(worker.thread == 0);
   for (const Sample& sample : {worker.sample, nodes[0].sample}) {
     CHECK(sample.alive);
     CHECK(sample.requests_done == 3);  // since we look
     CHECK(sample.mean_service_us == Approx(20'000));
     CHECK(sample.queue_depth == 2);
+    CHECK(sample.p50_service_us == Approx(20'000).epsilon(0.06));
+    CHECK(sample.p99_service_us == Approx(20'000).epsilon(0.06));
+    CHECK(sample.network_known);
   }
 
   // It leaves: what it did stays in the node's sum, and is not counted again.
@@ -209,6 +264,123 @@ TEST_CASE("a worker's counters are read through its process") {
   CHECK_FALSE(nodes[0].sample.alive);
   CHECK(nodes[0].sample.requests_done == 4);
   CHECK(nodes[0].requests_per_second == 0);
+}
+
+TEST_CASE("worker threads are shown with their node, each by its own counters") {
+  ThreadWorker first;
+  ThreadWorker second;
+  CountersHolder process;  // this process holds its counters, too
+  const TempFolder root;
+  cgroup::test::build_v1(root);
+  put_v1(root, "amp4ec-17-4711/high", 1'000'000);
+  put_v1(root, "amp4ec-17-4711/high/worker-0", 0, process.line());
+  // Beside the workers, what they have started; one node has no group for processes.
+  put_threads(root, "amp4ec-threads-17-4711/high", 2'000'000, first.line() + fmt::format("{}\n", ::gettid()));
+  put_threads(root, "amp4ec-threads-17-4711/runtime-2/low", 0, second.line());
+  auto watch = MachineWatch::create(root.path());
+  REQUIRE(watch);
+  watch->look();
+  first.host().set_layers(3, 9);
+  for (int i = 0; i < 2; ++i) first.own().complete(10ms, true);
+  second.own().complete(30ms, true);
+  process.counters().complete(10ms, true);
+  put_threads(root, "amp4ec-threads-17-4711/high", 5'000'000, first.line() + fmt::format("{}\n", ::gettid()));
+  watch->look();
+  auto nodes = watch->nodes();
+  REQUIRE(names(nodes) ==
+          std::vector<std::string>{"17//high,worker-0," + first.name(), "17/runtime-2/low," + second.name()});
+  const auto& high = nodes[0];
+  CHECK(high.sample.state == NodeState::up);
+  CHECK(high.sample.requests_done == 3);
+  CHECK(high.sample.cpu_time == 3ms);  // of the threads
+  CHECK(high.sample.memory_known);
+  const auto& thread = high.workers[1];
+  CHECK(thread.pid == ::getpid());
+  CHECK(thread.thread == first.id());
+  REQUIRE(thread.stats);
+  CHECK(thread.stats->requests == 2);
+  CHECK(thread.stats->layers == ipc::LayerRange{3, 9});
+  CHECK(thread.sample.alive);
+  CHECK_FALSE(thread.sample.resources_known);
+  const auto& low = nodes[1];
+  CHECK(low.sample.state == NodeState::up);
+  CHECK(low.sample.requests_done == 1);
+  CHECK(low.sample.cpu_quota == 0.4_cpu);
+  CHECK(low.sample.cpu_known);
+  CHECK_FALSE(low.sample.memory_known);
+
+  // They leave: what they did stays in the sums.
+  put_threads(root, "amp4ec-threads-17-4711/high", 5'000'000, "");
+  put_threads(root, "amp4ec-threads-17-4711/runtime-2/low", 0, "");
+  watch->look();
+  watch->look();
+  nodes = watch->nodes();
+  REQUIRE(names(nodes) == std::vector<std::string>{"17//high,worker-0", "17/runtime-2/low"});
+  CHECK(nodes[0].sample.requests_done == 3);
+  CHECK(nodes[1].sample.requests_done == 1);
+  CHECK(nodes[1].sample.state == NodeState::down);
+}
+
+TEST_CASE("threads whose counters cannot be told live all the same") {
+  const TempFolder root;
+  cgroup::test::build_v1(root);
+  put_threads(root, "amp4ec-threads-17-4711/high", 0, fmt::format("{}\n", ::gettid()));
+  auto watch = MachineWatch::create(root.path());
+  REQUIRE(watch);
+  watch->look();
+  watch->look();
+  const auto nodes = watch->nodes();
+  REQUIRE(names(nodes) == std::vector<std::string>{"17//high,threads"});
+  CHECK(nodes[0].sample.state == NodeState::up);
+  CHECK(nodes[0].workers[0].pid == ::getpid());
+  CHECK(nodes[0].workers[0].thread == 0);
+  CHECK_FALSE(nodes[0].workers[0].stats);
+}
+
+TEST_CASE("a thread is named by the kernel as we see it and as its own process does") {
+  using detail::ForeignThread;
+  const auto nested = ForeignThread::parse("Name:\tworker\nTgid:\t310\nNgid:\t0\nPid:\t312\nNSpid:\t312\t14\t5\n");
+  REQUIRE(nested);
+  CHECK(nested->process == 310);
+  CHECK(nested->id == 312);
+  CHECK(nested->own_id == 5);
+  CHECK(ForeignThread::parse("Tgid:\t310\nPid:\t312\n")->own_id == 312);  // before Linux 4.1
+  for (const std::string_view text : {"", "Tgid:\t310\n", "Tgid:\tx\nPid:\t1\n", "Pid\nTgid"}) {
+    INFO(text);
+    CHECK_FALSE(ForeignThread::parse(text));
+  }
+}
+
+TEST_CASE("v1 counts kills in the workers' groups: the node has had them all") {
+  const TempFolder root;
+  cgroup::test::build_v1(root);
+  const auto put_kills = [&](const std::string& group, int kills) {
+    root.put("cg/memory/host/amp4ec-17-4711/high" + group + "/memory.oom_control",
+             fmt::format("oom_kill_disable 0\nunder_oom 0\noom_kill {}\n", kills));
+  };
+  for (const auto* group : {"", "/worker-0", "/worker-1"}) {
+    put_v1(root, std::string("amp4ec-17-4711/high") + group, 0);
+    put_kills(group, 0);
+  }
+  auto watch = MachineWatch::create(root.path());
+  REQUIRE(watch);
+  const auto kills_after_look = [&] {
+    std::this_thread::sleep_for(10ms);  // not read more often
+    watch->look();
+    return watch->nodes().at(0).sample.oom_kills;
+  };
+  watch->look();
+  CHECK(kills_after_look() == 0);
+  put_kills("/worker-0", 1);
+  put_kills("/worker-1", 2);
+  CHECK(kills_after_look() == 3);
+  for (const auto* tree : {"/cg/memory/host/", "/cg/cpu,cpuacct/"}) {
+    std::filesystem::remove_all(root.path() + tree + "amp4ec-17-4711/high/worker-1");
+  }
+  watch->look();
+  CHECK(kills_after_look() == 3);
+  put_kills("", 5);
+  CHECK(kills_after_look() == 5);
 }
 
 TEST_CASE("neither a counter that falls nor another process makes a node's sums start again") {

@@ -89,6 +89,39 @@ TEST_CASE("what a sample does not know is absent, not zero") {
   }
 }
 
+TEST_CASE("what nothing counts for a group is absent as well, figure by figure") {
+  Watched watched;
+  auto source = busy_node("high");
+  source.read_usage = []() -> Result<cgroup::Usage> { return cgroup::Usage{.cpu_time = 1s, .memory_known = false}; };
+  source.read_details = []() -> Result<cgroup::UsageDetails> {
+    return cgroup::UsageDetails{.memory_peak_known = false, .memory_stat_known = false, .pressure_known = false};
+  };
+  REQUIRE(watched.monitor.add_node(source));
+  source.node = "low";
+  source.read_usage = []() -> Result<cgroup::Usage> { return cgroup::Usage{.memory = 64_MiB, .cpu_known = false}; };
+  source.read_details = []() -> Result<cgroup::UsageDetails> { return cgroup::UsageDetails{.oom_kills_known = false}; };
+  REQUIRE(watched.monitor.add_node(source));
+  watched.monitor.sample();
+  const auto values = read_exposition(watched.exporter.text().value());
+  const auto nodes_with = [&](const std::string& name, const std::string& labels = "") {
+    std::string nodes;
+    for (const std::string node : {"high", "low"}) {
+      if (values.contains("amp4ec_node_" + name + "{node=\"" + node + "\"" + labels + "}")) nodes += node + " ";
+    }
+    return nodes;
+  };
+  CHECK(nodes_with("cpu_cores") == "high ");
+  CHECK(nodes_with("cpu_seconds_total") == "high ");
+  CHECK(nodes_with("cpu_throttled_ratio") == "high low ");
+  CHECK(nodes_with("memory_working_set_bytes") == "low ");
+  CHECK(nodes_with("memory_current_bytes") == "low ");
+  CHECK(nodes_with("memory_peak_bytes") == "low ");
+  CHECK(nodes_with("oom_kills_total") == "high ");
+  CHECK(nodes_with("page_faults_total") == "low ");
+  CHECK(nodes_with("major_page_faults_total") == "low ");
+  CHECK(nodes_with("pressure_ratio", R"(,resource="cpu",waiting="some")") == "low ");
+}
+
 TEST_CASE("node names cannot break the text") {
   Watched watched;
   for (const auto* name : {"a\"} 1\namp4ec_node_up{node=\"forged", "back\\slash", "\xC3\xA4gypten", "cut \xC3", "{}"}) {

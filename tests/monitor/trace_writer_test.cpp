@@ -155,12 +155,12 @@ TEST_CASE("samples are counters of their node") {
   Sample sample;
   sample.node = "high";
   sample.time = Time{2s};
-  sample.resources_known = true;
+  sample.resources_known = sample.cpu_known = sample.memory_known = true;
   sample.cpu_used = 0.25_cpu;
   sample.memory = 64_MiB;
   sample.queue_depth = 7;
   REQUIRE(trace->add(sample));
-  sample.resources_known = false;
+  sample.resources_known = sample.cpu_known = sample.memory_known = false;
   REQUIRE(trace->add(sample));
   REQUIRE(trace->close());
   const auto events = events_of(folder.get("trace.json"));

@@ -22,22 +22,21 @@ boost::json::object sample_json(const Sample& sample) {
   const auto add = [&](std::string_view name, bool is_known, json::value value) {
     object[name] = is_known ? std::move(value) : json::value(nullptr);
   };
-  const bool known = sample.resources_known;
-  add("cpu_used", known, sample.cpu_used.count);
+  add("cpu_used", sample.cpu_known, sample.cpu_used.count);
   add("cpu_quota", sample.cpu_quota.count > 0, sample.cpu_quota.count);
-  add("cpu_share", known && sample.cpu_quota.count > 0, sample.cpu_share);
-  add("throttled", known, sample.throttled);
-  add("memory_bytes", known, sample.memory.count);
-  add("memory_current_bytes", known, sample.memory_current.count);
-  add("memory_peak_bytes", sample.details_known, sample.memory_peak.count);
+  add("cpu_share", sample.cpu_known && sample.cpu_quota.count > 0, sample.cpu_share);
+  add("throttled", sample.resources_known, sample.throttled);
+  add("memory_bytes", sample.memory_known, sample.memory.count);
+  add("memory_current_bytes", sample.memory_known, sample.memory_current.count);
+  add("memory_peak_bytes", sample.memory_peak_known, sample.memory_peak.count);
   add("memory_limit_bytes", sample.memory_limit.count > 0, sample.memory_limit.count);
-  add("oom_kills", sample.details_known, sample.oom_kills);
-  add("pressure", sample.details_known,
+  add("oom_kills", sample.oom_kills_known, sample.oom_kills);
+  add("pressure", sample.pressure_known,
       {{"cpu", share_json(sample.cpu_pressure)},
        {"memory", share_json(sample.memory_pressure)},
        {"io", share_json(sample.io_pressure)}});
-  add("page_faults", sample.details_known, sample.page_faults);
-  add("major_page_faults", sample.details_known, sample.major_page_faults);
+  add("page_faults", sample.page_faults_known, sample.page_faults);
+  add("major_page_faults", sample.page_faults_known, sample.major_page_faults);
   add("network", sample.network_known,
       {{"received_bytes", sample.network.received.count},
        {"sent_bytes", sample.network.sent.count},

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -28,6 +29,16 @@ std::string_view phase_name(ipc::WorkerPhase phase) {
     case ipc::WorkerPhase::stopping: return "stopping";
   }
   return "unknown";
+}
+
+/// The layers that it executes; nothing where its host does not tell, or nobody may look.
+std::optional<ipc::LayerRange> layers_of(const WatchedWorker& worker) {
+  return worker.stats ? worker.stats->layers : std::nullopt;
+}
+
+std::string layers_cell(const WatchedWorker& worker) {
+  const auto layers = layers_of(worker);
+  return layers ? fmt::format("{}-{}", layers->first, layers->last) : "-";
 }
 
 /// "ended" without a process, "unseen" without counters: it has none yet, or this user may not look into it.
@@ -48,13 +59,13 @@ std::string gauge(double used, double limit, const std::string& used_text, const
 }
 
 std::string cpu_cell(const Sample& sample) {
-  if (!sample.resources_known) return "-";
+  if (!sample.cpu_known) return "-";
   return gauge(sample.cpu_used.count, sample.cpu_quota.count, fmt::format("{:.2f}", sample.cpu_used.count),
                fmt::format("{:.2f}", sample.cpu_quota.count));
 }
 
 std::string memory_cell(const Sample& sample) {
-  if (!sample.resources_known) return "-";
+  if (!sample.memory_known) return "-";
   return gauge(static_cast<double>(sample.memory.count), static_cast<double>(sample.memory_limit.count),
                format_bytes(sample.memory), format_bytes(sample.memory_limit));
 }
@@ -67,22 +78,28 @@ void add_node(Table& table, const WatchedNode& node) {
   const Sample& sample = node.sample;
   const bool counted =
       std::ranges::any_of(node.workers, [](const WatchedWorker& worker) { return worker.stats.has_value(); });
-  table.add({host_label(node), plain(sample.node), std::string(to_string(sample.state)), cpu_cell(sample),
+  table.add({host_label(node), plain(sample.node), "", std::string(to_string(sample.state)), cpu_cell(sample),
              memory_cell(sample), counted ? fmt::format("{:.1f}", node.requests_per_second) : "-", service_cell(sample),
              counted ? fmt::format("{}", sample.queue_depth) : "-",
              sample.resources_known ? format_share(sample.throttled) : "-", "", ""});
   for (const WatchedWorker& worker : node.workers) {
     const auto& stats = worker.stats;
-    table.add({"", "  " + plain(worker.name), std::string(state_of(worker)), cpu_cell(worker.sample),
-               memory_cell(worker.sample), stats ? fmt::format("{:.1f}", worker.requests_per_second) : "-",
-               service_cell(worker.sample), stats ? fmt::format("{}", stats->queued) : "-", "",
-               stats ? fmt::format("{}", stats->errors) : "-", worker.pid == 0 ? "-" : fmt::format("{}", worker.pid)});
+    table.add({"", "  " + plain(worker.name), layers_cell(worker), std::string(state_of(worker)),
+               cpu_cell(worker.sample), memory_cell(worker.sample),
+               stats ? fmt::format("{:.1f}", worker.requests_per_second) : "-", service_cell(worker.sample),
+               stats ? fmt::format("{}", stats->queued) : "-", "", stats ? fmt::format("{}", stats->errors) : "-",
+               worker.pid == 0 ? "-" : fmt::format("{}", worker.pid)});
   }
 }
 
 json::object worker_json(const WatchedWorker& worker) {
-  json::object object{{"worker", plain(worker.name)}, {"pid", nullptr}, {"state", state_of(worker)}};
+  json::object object{
+      {"worker", plain(worker.name)}, {"pid", nullptr}, {"thread", nullptr}, {"state", state_of(worker)}};
   if (worker.pid != 0) object["pid"] = worker.pid;
+  if (worker.thread != 0) object["thread"] = worker.thread;
+  const auto layers = layers_of(worker);
+  object["first_layer"] = layers ? json::value(layers->first) : json::value(nullptr);
+  object["last_layer"] = layers ? json::value(layers->last) : json::value(nullptr);
   // Sums since the worker started; those of the sample are since we look.
   object["requests"] = worker.stats ? json::value(worker.stats->requests) : json::value(nullptr);
   object["errors"] = worker.stats ? json::value(worker.stats->errors) : json::value(nullptr);
@@ -114,8 +131,8 @@ std::string bar(double share) {
 
 std::string top_text(const std::vector<WatchedNode>& nodes) {
   if (nodes.empty()) return "no node of amp4ec on this machine\n";
-  Table table(
-      {"host", "node", "state", "CPUs", "memory", "requests/s", "service", "queue", "throttled", "errors", "pid"});
+  Table table({"host", "node", "layers", "state", "CPUs", "memory", "requests/s", "service", "queue", "throttled",
+               "errors", "pid"});
   for (const WatchedNode& node : nodes) add_node(table, node);
   return table.text();
 }

@@ -33,6 +33,11 @@ namespace amp4ec::cgroup {
 /// destructor kills what runs in the group and removes it, blocking up to 5 s; what it could not remove is found by
 /// `remove_stale_groups`.
 ///
+/// What is written outside of the group and its parents of our own: on v2, `cgroup.subtree_control` of the group that
+/// these lie in (`Tree::base`), where it does not hand on yet what is needed: cpu, memory, and cpuset or pids for
+/// limits of those. What this process has enabled there it disables when its last group goes, unless other groups lie
+/// there then, which may have come to use it; a process that is killed does not.
+///
 /// Layout: `<host group>/<node>/<worker>`. Limits sit on the node's group; a worker's group is for attaching,
 /// accounting and killing. Attach to the lowest groups only: v2 refuses processes beside limited groups.
 /// In a forked child the object is inert: only the process that made the group removes it.
@@ -220,7 +225,7 @@ class Group {
     }
     for (const auto& tree : hierarchy.trees()) {
       if (tree.refusal) continue;
-      if (auto made = detail::create_with_parents(*backend_, tree, path_, controllers); !made) {
+      if (auto made = detail::create_with_parents(*backend_, tree, path_, controllers, owned); !made) {
         // The destructor must not wait for the lock that we hold, nor may half a tree stay behind.
         (void)backend_->remove(tree, path_);
         detail::remove_unowned_parents(*backend_, tree, path_, owned);

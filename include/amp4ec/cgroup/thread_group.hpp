@@ -30,7 +30,7 @@ namespace amp4ec::cgroup {
 
 /// Holds threads of this process to a share of the CPUs, which is all that the kernel limits for single threads. On v1
 /// a group in the CPU trees; on v2 a threaded group below the group that this process is in, in which, beside making
-/// that folder, only the cpu controller is enabled for children (it stays so).
+/// that folder, only the cpu controller is enabled for children; it is disabled again as by `Group`.
 ///
 /// The threads belong to the host: they are never killed. The destructor moves them back to where they were, and what
 /// else has come in (children of those threads) to the group of this process; then it removes the group. In a forked

@@ -9,12 +9,14 @@
 namespace amp4ec::cgroup {
 
 /// What a group has used, the groups below it included unless said otherwise: the fast tier, cheap enough to read every
-/// 10 ms. A field is 0 where the hierarchy lacks the controller that counts it.
+/// 10 ms. What nothing in the hierarchy counts is 0, and said to be unknown.
 struct Usage {
   std::chrono::microseconds cpu_time{};        ///< Since the group was created.
   std::chrono::microseconds throttled_time{};  ///< Held back by this group's own quota; summed over the CPUs.
   std::uint64_t nr_throttled = 0;              ///< Periods in which this group's own quota ran out.
   Bytes memory{};                              ///< Current use, file cache included; see `working_set`.
+  bool cpu_known = true;                       ///< `cpu_time`. Where the other two are not counted, nothing throttles.
+  bool memory_known = true;                    ///< `memory`.
 };
 
 /// How long tasks of a group waited for a resource since the group was created: the kernel's pressure stall
@@ -24,10 +26,11 @@ struct Pressure {
   std::chrono::microseconds full{};  ///< All tasks that could have run waited.
 };
 
-/// What is dearer to read than `Usage` or of less use every 10 ms, the groups below included: the slow tier. A field is
-/// 0 where the hierarchy lacks what counts it; pressure is told by v2 trees, on a hybrid machine too.
+/// What is dearer to read than `Usage` or of less use every 10 ms, the groups below included: the slow tier. What
+/// nothing in the hierarchy counts is 0, and said to be unknown; pressure is told by v2 trees, on a hybrid machine too,
+/// unless the kernel was started with psi=0.
 struct UsageDetails {
-  Bytes memory_peak{};  ///< Highest use, file cache included. Before Linux 5.19, v2 has none: 0.
+  Bytes memory_peak{};  ///< Highest use, file cache included. v2 has it since Linux 5.19.
 
   /// Processes that the kernel killed for memory. v2 counts the groups below; v1 counts only the processes of this very
   /// group, so on v1 read the worker's group, not the node's, to learn why a worker died.
@@ -39,6 +42,10 @@ struct UsageDetails {
   Pressure cpu{};
   Pressure memory{};
   Pressure io{};
+  bool memory_peak_known = true;
+  bool oom_kills_known = true;
+  bool memory_stat_known = true;  ///< `inactive_file` and the page faults.
+  bool pressure_known = true;     ///< Of all three resources.
 };
 
 /// The memory that the group cannot give back at once: current use minus inactive file cache. The two readings may be

@@ -9,9 +9,13 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <utility>
+
+#include <unistd.h>
 
 namespace amp4ec::ipc {
 
@@ -21,6 +25,14 @@ enum class WorkerPhase : std::uint64_t {
   ready = 1,     ///< Waiting for a request.
   busy = 2,      ///< Executing a request.
   stopping = 3,  ///< Finishing; takes no more requests.
+};
+
+/// The layers of the segment that a worker executes.
+struct LayerRange {
+  std::uint32_t first = 0;
+  std::uint32_t last = 0;
+
+  bool operator==(const LayerRange&) const = default;
 };
 
 /// A reading of a worker's counters. Sums grow from the worker's start; differences of two readings give rates.
@@ -35,6 +47,8 @@ struct WorkerStats {
   std::uint64_t queued = 0;           ///< Messages that wait in front of the worker.
   std::uint64_t received_bytes = 0;   ///< Of the messages taken from rings.
   std::uint64_t sent_bytes = 0;       ///< Of the messages written into rings.
+  std::uint64_t thread = 0;           ///< Kernel id of the thread that serves, as its process sees it; 0: none yet.
+  std::optional<LayerRange> layers;   ///< What it executes; nothing where the host has not said so.
 };
 
 /// When a worker executed a request, by `monotonic_ns()`.
@@ -43,9 +57,9 @@ struct Execution {
   std::uint64_t end_ns = 0;
 };
 
-/// A worker's counters in shared memory: the worker writes, the host reads, neither ever waits. One writer at a time,
-/// any number of readers. A new incarnation of a worker gets new counters. The reader trusts nothing here: any figure
-/// may be anything, and may fall.
+/// A worker's counters in shared memory: the worker writes, the host reads, neither ever waits. One writer at a time
+/// (`set_layers` is the host's), any number of readers. A new incarnation of a worker gets new counters. The reader
+/// trusts nothing here: any figure may be anything, and may fall.
 class WorkerCounters {
  public:
   static constexpr const char* file_name = "amp4ec-counters";  ///< As /proc shows it.
@@ -58,11 +72,20 @@ class WorkerCounters {
     return over(std::move(*file));
   }
 
-  /// The worker's side, from the host's `fd()`. @error ProtocolViolation, SystemCall.
+  /// The worker's side, from the host's `fd()`; to be called on the thread that serves, whose id is noted.
+  /// @error ProtocolViolation, SystemCall.
   static Result<WorkerCounters> attach(UniqueFd fd) {
     auto file = adopt(std::move(fd));
     if (!file) return file.error();
-    return over(std::move(*file));
+    auto counters = over(std::move(*file));
+    if (counters) counters->set(&Words::thread, static_cast<std::uint64_t>(::gettid()));
+    return counters;
+  }
+
+  /// For onlookers; the host's to say. Layers that 32 bits cannot number are not told.
+  void set_layers(std::uint64_t first, std::uint64_t last) {
+    constexpr std::uint64_t most = std::numeric_limits<std::uint32_t>::max();
+    set(&Words::layers, first < most && last < most ? first << 32U | (last + 1) : 0);
   }
 
   void set_phase(WorkerPhase phase) {
@@ -122,7 +145,11 @@ class WorkerCounters {
     std::uint64_t received_bytes, sent_bytes;
     std::array<std::uint64_t, ServiceHistogram::buckets> service_times;
     std::array<KeptExecution, kept_executions> executions;
+    // What came later stands here, where earlier versions have padding: 0, which means nothing.
+    std::uint64_t thread;
+    std::uint64_t layers;  ///< One word, so that it is read whole: first << 32 | last + 1.
   };
+  static_assert(sizeof(Words) == std::size_t{1008} * sizeof(std::uint64_t), "the size stands for the layout's version");
   using Field = std::uint64_t Words::*;
   static_assert(std::atomic_ref<std::uint64_t>::is_always_lock_free);
 
@@ -178,11 +205,19 @@ class WorkerCounters {
     stats.queued = get(words.queued);
     stats.received_bytes = get(words.received_bytes);
     stats.sent_bytes = get(words.sent_bytes);
+    stats.thread = get(words.thread);
+    stats.layers = layers_in(get(words.layers));
     if (phase > static_cast<std::uint64_t>(WorkerPhase::stopping)) {
       return Error{Errc::ProtocolViolation, fmt::format("a worker's counters claim phase {}", phase)};
     }
     stats.phase = static_cast<WorkerPhase>(phase);
     return stats;
+  }
+  static std::optional<LayerRange> layers_in(std::uint64_t word) noexcept {
+    const auto first = static_cast<std::uint32_t>(word >> 32U);
+    const auto end = static_cast<std::uint32_t>(word);
+    if (first >= end) return std::nullopt;
+    return LayerRange{first, end - 1};
   }
   static ServiceHistogram times_in(Words& words) noexcept {
     ServiceHistogram times;

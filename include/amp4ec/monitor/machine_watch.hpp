@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <amp4ec/cgroup/detail/counters.hpp>
 #include <amp4ec/cgroup/hierarchy.hpp>
 #include <amp4ec/cgroup/host_group.hpp>
 #include <amp4ec/core/error.hpp>
+#include <amp4ec/ipc/service_histogram.hpp>
 #include <amp4ec/ipc/worker_counters.hpp>
-#include <amp4ec/monitor/detail/foreign_counters.hpp>
 #include <amp4ec/monitor/detail/foreign_groups.hpp>
-#include <amp4ec/monitor/detail/sign_of_life.hpp>
-#include <amp4ec/monitor/detail/worker_sums.hpp>
+#include <amp4ec/monitor/detail/foreign_threads.hpp>
+#include <amp4ec/monitor/detail/watched_node_state.hpp>
+#include <amp4ec/monitor/detail/watched_worker_state.hpp>
 #include <amp4ec/monitor/monitor.hpp>
+#include <amp4ec/monitor/network_reader.hpp>
+#include <amp4ec/monitor/node_source.hpp>
 
 #include <boost/asio/io_context.hpp>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -30,9 +31,12 @@ namespace amp4ec {
 
 /// A worker of some host.
 struct WatchedWorker {
-  std::string name;  ///< Of its group, e.g. "worker-3".
+  /// Of its group, e.g. "worker-3"; of a worker thread "thread-<id>", or "threads" for those of a node whose counters
+  /// cannot be told.
+  std::string name;
   pid_t pid = 0;     ///< 0: its process has ended, or lives in another pid namespace.
-  Sample sample;     ///< Of the worker alone; limits sit on its node.
+  pid_t thread = 0;  ///< Of a worker thread: its id, if its counters can be told. 0 for a process.
+  Sample sample;     ///< Of the worker alone; limits sit on its node, and what a thread uses is counted there only.
   double requests_per_second = 0;
   std::optional<ipc::WorkerStats> stats;  ///< Where this user may look into the process.
 };
@@ -43,7 +47,7 @@ struct WatchedNode {
   std::string runtime;  ///< Of that host: "" for its first, else "runtime-N".
   Sample sample;
   double requests_per_second = 0;
-  std::vector<WatchedWorker> workers;  ///< By name.
+  std::vector<WatchedWorker> workers;  ///< By name, the processes first.
 };
 
 /// Watches the nodes of all amp4ec hosts of this machine from outside: through the groups that they made and, where
@@ -65,7 +69,7 @@ class MachineWatch {
   /// Samples what is known, forgets what has gone, and finds what is new: that has a sample from the next look on,
   /// since rates need two. Walks all groups of the machine.
   void look() {
-    for (const auto& [path, node] : nodes_) refresh(path, *node);
+    for (const auto& [path, node] : nodes_) refresh(path, *node, see_threads(*node));
     monitor_->sample();
     for (auto& [path, rate] : rates_) {
       if (const auto sample = monitor_->snapshot(path)) rate.update(*sample);
@@ -85,10 +89,12 @@ class MachineWatch {
     for (const auto& [path, node] : nodes_) {
       WatchedNode shown{node->group.host, node->group.runtime, {}, 0, {}};
       if (!read_sample(path, node->group.name, shown.sample, shown.requests_per_second)) continue;
-      for (const auto& [name, worker] : node->workers) {
-        WatchedWorker shown_worker{name, worker->pid, {}, 0, worker->stats};
-        if (!read_sample(path + "/" + name, name, shown_worker.sample, shown_worker.requests_per_second)) continue;
-        shown.workers.push_back(std::move(shown_worker));
+      for (const auto* each : {&node->workers, &node->threads}) {
+        for (const auto& [name, worker] : *each) {
+          WatchedWorker shown_worker{name, worker->pid, worker->thread, {}, 0, worker->stats};
+          if (!read_sample(path + "/" + name, name, shown_worker.sample, shown_worker.requests_per_second)) continue;
+          shown.workers.push_back(std::move(shown_worker));
+        }
       }
       all.push_back(std::move(shown));
     }
@@ -100,51 +106,10 @@ class MachineWatch {
   }
 
  private:
-  struct Worker {
-    pid_t pid = 0;
-    pid_t counted = 0;                                ///< The process whose counters these are.
-    std::optional<ipc::WorkerCountersView> counters;  ///< Readable for as long as we keep them, its worker gone or not.
-    std::optional<ipc::WorkerStats> stats;            ///< Of the last look at which they made sense.
-    WorkerReading sum;
-    detail::SignOfLife life;
+  using Node = detail::WatchedNodeState;
+  using Worker = detail::WatchedWorkerState;
+  using Threads = std::map<std::string, detail::SeenThread>;
 
-    /// Adds what the worker has done since the last call to its own sum and to that of its node. `process`: 0 when it
-    /// has gone.
-    void look(pid_t process, WorkerReading& of_node) {
-      pid = process;
-      if (pid != 0 && pid != counted) {
-        counters.reset();
-        stats.reset();
-        life = {};
-      }
-      if (pid != 0 && !counters) counters = detail::find_counters(pid);
-      if (pid != 0) counted = pid;
-      const auto now = read_counters();
-      if (now) life.see(*now, now->phase == ipc::WorkerPhase::busy || now->queued > 0);
-      for (auto* each : {&sum, &of_node}) {
-        each->alive = each->alive || pid != 0;
-        if (now && pid != 0) {
-          detail::grow(each->queue_depth, now->queued, 0);
-          each->silence = std::max(each->silence, life.silence());
-        }
-        if (now) detail::add_work(*each, *now, stats.value_or(ipc::WorkerStats{}));
-      }
-      if (now) stats = now;
-    }
-
-   private:
-    [[nodiscard]] std::optional<ipc::WorkerStats> read_counters() const {
-      if (!counters) return std::nullopt;
-      const auto read = counters->snapshot();
-      if (!read) return std::nullopt;
-      return *read;
-    }
-  };
-  struct Node {
-    detail::ForeignNode group;
-    std::map<std::string, std::shared_ptr<Worker>> workers;  ///< By name.
-    WorkerReading sum;                                       ///< Of all workers that it has had.
-  };
   /// Requests over the last interval.
   struct Rate {
     std::chrono::steady_clock::time_point since = std::chrono::steady_clock::now();
@@ -161,17 +126,31 @@ class MachineWatch {
   };
 
   MachineWatch(cgroup::Hierarchy hierarchy, std::chrono::nanoseconds stall_after)
-      : hierarchy_(std::move(hierarchy)), stall_after_(stall_after) {}
+      : hierarchy_(std::move(hierarchy)), stall_after_(stall_after) {
+    // A look reads everything, whatever its tier: walking all groups costs more. The timer is not used.
+    (void)monitor_->start(Monitor::shortest_interval, Monitor::shortest_interval);
+    monitor_->stop();
+  }
 
   /// Its limits, and what its workers do.
-  void refresh(const std::string& path, Node& node) {
-    const auto limits = detail::read_limits(node.group.trees, path);
+  void refresh(const std::string& path, Node& node, Threads seen) {
+    const auto limits = node.group.trees.empty() ? detail::read_limits(node.group.thread_trees, node.group.thread_group)
+                                                 : detail::read_limits(node.group.trees, path);
     (void)monitor_->set_limits(path, limits.cpus, limits.memory);
-    forget_moment(node.sum);
+    forget_moment(node.sum.reading);
     for (const auto& [name, worker] : node.workers) {
-      forget_moment(worker->sum);
+      forget_moment(worker->sum.reading);
       worker->look(detail::first_process(node.group.trees, path + "/" + name), node.sum);
     }
+    for (const auto& [name, worker] : node.threads) {
+      forget_moment(worker->sum.reading);
+      const auto found = seen.find(name);
+      worker->look(found == seen.end() ? nullptr : &found->second, node.sum);
+    }
+  }
+
+  static Threads see_threads(const Node& node) {
+    return detail::see_threads(node.group.thread_trees, node.group.thread_group);
   }
 
   /// What is no sum over time.
@@ -187,47 +166,73 @@ class MachineWatch {
     if (is_new) kept = std::make_shared<Node>();
     const auto node = kept;
     node->group = std::move(group);
-    std::erase_if(node->workers, [&](const auto& entry) {
-      if (node->group.workers.contains(entry.first)) return false;
+    auto seen = see_threads(*node);
+    drop_gone(path, node->workers, node->group.workers, [&](Worker& worker) { worker.look(pid_t{0}, node->sum); });
+    drop_gone(path, node->threads, seen, [&](Worker& worker) { worker.look(nullptr, node->sum); });
+    std::vector<std::string> processes;
+    std::vector<std::string> threads;
+    for (const auto& name : node->group.workers) {
+      if (node->workers.emplace(name, std::make_shared<Worker>()).second) processes.push_back(name);
+    }
+    for (const auto& entry : seen) {
+      if (node->threads.emplace(entry.first, std::make_shared<Worker>()).second) threads.push_back(entry.first);
+    }
+    refresh(path, *node, std::move(seen));
+    for (const auto& name : processes) {
+      const auto worker_path = path + "/" + name;
+      auto source = source_of(worker_path, node->workers.at(name));
+      source.read_usage = [node, worker_path] { return Node::open(node->group.trees, worker_path).read(); };
+      source.read_details = [node, worker_path] { return Node::open(node->group.trees, worker_path).read_details(); };
+      add_source(std::move(source));
+    }
+    // The kernel counts the group's threads together, and those are more than the workers.
+    for (const auto& name : threads) add_source(source_of(path + "/" + name, node->threads.at(name)));
+    if (!is_new) return;
+    NodeSource source;
+    source.node = path;
+    source.read_usage = [node, path] { return node->usage(path); };
+    source.read_details = [node, path] { return node->details(path); };
+    source.read_workers = [node]() -> Result<WorkerReading> { return node->sum.reading; };
+    source.read_service_times = [node]() -> Result<ipc::ServiceHistogram> { return node->sum.times; };
+    source.read_network = [node] { return node->traffic(); };
+    add_source(std::move(source));
+    refresh(path, *node, see_threads(*node));
+  }
+
+  /// Forgets the workers that are not among `present`, after a last look at what they did.
+  template <class Present, class LastLook>
+  void drop_gone(const std::string& path, detail::WatchedWorkers& workers, const Present& present, LastLook last_look) {
+    std::erase_if(workers, [&](const auto& entry) {
+      if (present.contains(entry.first)) return false;
       remove_source(path + "/" + entry.first);
-      entry.second->look(0, node->sum);
+      last_look(*entry.second);
       return true;
     });
-    std::vector<std::string> added;
-    for (const auto& name : node->group.workers) {
-      if (node->workers.emplace(name, std::make_shared<Worker>()).second) added.push_back(name);
-    }
-    refresh(path, *node);
-    for (const auto& name : added) {
-      add_source(path + "/" + name, node,
-                 [worker = node->workers.at(name)]() -> Result<WorkerReading> { return worker->sum; });
-    }
-    if (!is_new) return;
-    add_source(path, node, [node]() -> Result<WorkerReading> { return node->sum; });
-    refresh(path, *node);
   }
 
   void forget(const std::string& path, const Node& node) {
-    for (const auto& [name, worker] : node.workers) remove_source(path + "/" + name);
+    for (const auto* each : {&node.workers, &node.threads}) {
+      for (const auto& [name, worker] : *each) remove_source(path + "/" + name);
+    }
     remove_source(path);
   }
 
-  /// `node`: the one that the group is of, or is a worker's of.
-  void add_source(const std::string& path, const std::shared_ptr<const Node>& node,
-                  std::function<Result<WorkerReading>()> read_workers) {
-    // Opened for each reading: a group that is just being made comes into one tree after the other, and one of the same
-    // name may take its place between two looks.
-    const auto open = [node, path] {
-      cgroup::detail::Counters counters;
-      for (const auto& tree : node->group.trees) (void)counters.open(tree, path);
-      return counters;
-    };
+  /// Of a worker, as far as its counters and its process tell.
+  static NodeSource source_of(const std::string& path, const std::shared_ptr<const Worker>& worker) {
     NodeSource source;
     source.node = path;
+    source.read_workers = [worker]() -> Result<WorkerReading> { return worker->sum.reading; };
+    source.read_service_times = [worker]() -> Result<ipc::ServiceHistogram> { return worker->sum.times; };
+    source.read_network = [worker]() -> Result<NetworkTraffic> {
+      if (worker->network) return (*worker->network)();
+      return Error{Errc::NotSupported, "the worker's network cannot be looked at"};
+    };
+    return source;
+  }
+
+  void add_source(NodeSource source) {
+    const auto path = source.node;
     source.stall_after = stall_after_;
-    source.read_usage = [open] { return open().read(); };
-    source.read_details = [open] { return open().read_details(); };
-    source.read_workers = std::move(read_workers);
     if (monitor_->add_node(std::move(source))) rates_.emplace(path, Rate{});
   }
 

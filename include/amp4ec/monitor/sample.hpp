@@ -50,6 +50,8 @@ struct NodeFigures {
 
   // What the node's group has used. Zero where `resources_known` is false.
   bool resources_known = false;                ///< False for a node without a group, and when its reading failed.
+  bool cpu_known = false;                      ///< With it, and where the kernel counts CPU time for the group.
+  bool memory_known = false;                   ///< With it, and where the kernel counts memory for the group.
   Cpus cpu_used;                               ///< Mean over the interval.
   double cpu_share = 0;                        ///< `cpu_used` in parts of `cpu_quota`; 0 without a quota.
   std::chrono::microseconds cpu_time{};        ///< Since the node joined.
@@ -74,7 +76,11 @@ struct NodeFigures {
 
   // The slow tier: as it was at `slow_time`, repeated until it is read again.
   std::chrono::steady_clock::time_point slow_time;
-  bool details_known = false;   ///< As `resources_known`, for what stands below, up to the page faults.
+  bool details_known = false;      ///< As `resources_known`, for what stands below, up to the page faults.
+  bool memory_peak_known = false;  ///< As `memory_known`, as the two below; v2 has a peak since Linux 5.19.
+  bool oom_kills_known = false;
+  bool page_faults_known = false;
+  bool pressure_known = false;  ///< As these; v1 has none, nor has a kernel that was started with psi=0.
   Bytes memory_peak;            ///< Since the node's group was made; file cache included.
   std::uint64_t oom_kills = 0;  ///< Processes killed for memory since the node's group was made.
   PressureShare cpu_pressure;   ///< Over the slow interval, as the two below.

@@ -110,15 +110,18 @@ class PlayedKernel : public NativeBackend {
     return text ? std::move(*text) : std::string();
   }
 
-  /// "+cpu +pids" to cgroup.subtree_control: the groups below get the controllers and their files.
+  /// "+cpu -pids" to cgroup.subtree_control: the groups below get the controllers and their files.
   static void hand_down(const Tree& tree, const std::string& group, std::string_view value) {
-    auto enabled = text_of(tree, group, files::subtree_control);
-    enabled.resize(enabled.find_last_not_of('\n') + 1);
+    const auto before = text_of(tree, group, files::subtree_control);
+    auto rest = std::string_view(before).substr(0, before.find('\n'));
+    std::vector<std::string_view> enabled;
+    while (!rest.empty()) enabled.push_back(detail::take_until(rest, ' '));
     while (!value.empty()) {
-      const auto word = detail::take_until(value, ' ').substr(1);
-      enabled += fmt::format("{}{}", enabled.empty() ? "" : " ", word);
+      const auto word = detail::take_until(value, ' ');
+      std::erase(enabled, word.substr(1));
+      if (word.starts_with('+')) enabled.push_back(word.substr(1));
     }
-    put(tree, group, files::subtree_control, enabled + "\n");
+    put(tree, group, files::subtree_control, fmt::format("{}\n", fmt::join(enabled, " ")));
     for (const auto& name : detail::subfolders(tree.folder(group))) {
       const auto below = group.empty() ? name : detail::join(group, name);
       if (below.starts_with("amp4ec")) put_files(tree, below);

@@ -8,8 +8,10 @@
 
 #include <array>
 #include <cerrno>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -22,8 +24,8 @@ namespace amp4ec::cgroup::detail {
 class CounterFile {
  public:
   CounterFile() = default;
-  /// A file that this kernel does not have stays closed, and reads as a value-initialised figure; so does one that it
-  /// shows but does not serve (EOPNOTSUPP: pressure on a machine that was started with psi=0).
+  /// A file that this kernel does not have stays closed, and reads as nothing; so does one that it shows but does not
+  /// serve (EOPNOTSUPP: pressure on a machine that was started with psi=0).
   static Result<CounterFile> open(const std::string& path) {
     CounterFile file;
     file.descriptor_ = Descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -32,17 +34,21 @@ class CounterFile {
   }
 
   template <class Parser>
-  auto parse(Parser parser) const -> decltype(parser(std::string_view())) {
-    using Value = typename decltype(parser(std::string_view()))::value_type;
-    if (!descriptor_) return Value{};
+  using Parsed = std::optional<typename std::invoke_result_t<Parser, std::string_view>::value_type>;
+
+  template <class Parser>
+  Result<Parsed<Parser>> parse(Parser parser) const {
+    if (!descriptor_) return Parsed<Parser>{};
     std::array<char, 16384> buffer;  // the longest, memory.stat, has about 2 KiB
     ssize_t count = 0;
     do {
       count = ::pread(descriptor_.get(), buffer.data(), buffer.size(), 0);
     } while (count < 0 && errno == EINTR);
-    if (count < 0 && errno == EOPNOTSUPP) return Value{};
+    if (count < 0 && errno == EOPNOTSUPP) return Parsed<Parser>{};
     if (count < 0) return system_error(errno, "reading the counters of a group (ENODEV: it has been removed)");
-    return parser(std::string_view(buffer.data(), static_cast<std::size_t>(count)));
+    const auto value = parser(std::string_view(buffer.data(), static_cast<std::size_t>(count)));
+    if (!value) return value.error();
+    return Parsed<Parser>{*value};
   }
 
  private:
@@ -98,11 +104,15 @@ class Counters {
       return std::chrono::microseconds(static_cast<std::int64_t>(count));
     };
     Usage usage;
-    // In a hybrid hierarchy each figure comes from one version; the other's file is not open and reads 0.
-    usage.cpu_time = microseconds(*usage_ns / 1000 + v2->usage_us);
-    usage.throttled_time = microseconds(v1->throttled_us + v2->throttled_us);
-    usage.nr_throttled = v1->nr_throttled + v2->nr_throttled;
-    usage.memory = Bytes{*memory};
+    // In a hybrid hierarchy each figure comes from one version; the other's file is not open.
+    const CpuStat of_v1 = v1->value_or(CpuStat{});
+    const CpuStat of_v2 = v2->value_or(CpuStat{});
+    usage.cpu_time = microseconds(usage_ns->value_or(0) / 1000 + of_v2.usage_us);
+    usage.throttled_time = microseconds(of_v1.throttled_us + of_v2.throttled_us);
+    usage.nr_throttled = of_v1.nr_throttled + of_v2.nr_throttled;
+    usage.memory = Bytes{memory->value_or(0)};
+    usage.cpu_known = *usage_ns || *v2;
+    usage.memory_known = memory->has_value();
     return usage;
   }
 
@@ -119,14 +129,11 @@ class Counters {
     if (!memory) return memory.error();
     const auto io = io_pressure_.parse(parse_pressure);
     if (!io) return io.error();
-    return UsageDetails{Bytes{*peak},
-                        *oom_kills,
-                        Bytes{memory_stat->inactive_file},
-                        memory_stat->page_faults,
-                        memory_stat->major_page_faults,
-                        *cpu,
-                        *memory,
-                        *io};
+    const MemoryStat stat = memory_stat->value_or(MemoryStat{});
+    return UsageDetails{
+        Bytes{peak->value_or(0)}, oom_kills->value_or(0),    Bytes{stat.inactive_file},    stat.page_faults,
+        stat.major_page_faults,   cpu->value_or(Pressure{}), memory->value_or(Pressure{}), io->value_or(Pressure{}),
+        peak->has_value(),        oom_kills->has_value(),    memory_stat->has_value(),     *cpu && *memory && *io};
   }
 
  private:

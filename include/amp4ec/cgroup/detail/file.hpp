@@ -92,10 +92,9 @@ inline bool writable(const std::string& path) {
   return ::faccessat(AT_FDCWD, path.c_str(), W_OK, AT_EACCESS) == 0;
 }
 
-/// Names of the folders inside a folder; empty if it cannot be listed.
-inline std::vector<std::string> subfolders(const std::string& folder) {
+/// Names of the folders inside a folder; with an error, those that were listed before it.
+inline std::vector<std::string> subfolders(const std::string& folder, std::error_code& error) {
   std::vector<std::string> names;
-  std::error_code error;
   for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
     std::error_code vanished;
     if (entry->is_directory(vanished) && !entry->is_symlink(vanished)) {
@@ -103,6 +102,12 @@ inline std::vector<std::string> subfolders(const std::string& folder) {
     }
   }
   return names;
+}
+
+/// Names of the folders inside a folder; empty if it cannot be listed.
+inline std::vector<std::string> subfolders(const std::string& folder) {
+  std::error_code ignored;
+  return subfolders(folder, ignored);
 }
 
 }  // namespace amp4ec::cgroup::detail

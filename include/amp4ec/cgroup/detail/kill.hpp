@@ -9,13 +9,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstddef>
 #include <set>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /// What runs in a group: listing, freezing and killing it.
@@ -131,6 +135,37 @@ inline Result<std::vector<Occupied>> occupied(const std::vector<Tree>& trees, co
   return found;
 }
 
+/// Sends SIGKILL to those of these processes that are in the group or below it. Since they were listed one may have
+/// ended, and its pid may be another's: a descriptor tells them apart, and who is listed anew while its descriptor is
+/// held is the one that is signalled. A group that cannot be read any more has nobody to kill.
+inline void kill_members(const std::string& folder, const std::vector<pid_t>& processes) {
+  static constexpr std::size_t at_once = 64;  // descriptors
+  struct Held {
+    pid_t process;
+    Descriptor pidfd;
+  };
+  for (std::size_t begin = 0; begin < processes.size(); begin += at_once) {
+    std::vector<Held> held;
+    for (std::size_t i = begin; i < std::min(begin + at_once, processes.size()); ++i) {
+      const auto process = processes[i];
+      Descriptor pidfd(static_cast<int>(::syscall(SYS_pidfd_open, process, 0)));
+      if (!pidfd && errno == ESRCH) continue;
+      held.push_back({process, std::move(pidfd)});
+    }
+    if (held.empty()) continue;
+    const auto members = processes_below(folder);
+    if (!members) return;
+    for (const auto& [process, pidfd] : held) {
+      if (std::find(members->begin(), members->end(), process) == members->end()) continue;
+      if (pidfd) {
+        (void)::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);
+      } else {
+        ::kill(process, SIGKILL);  // without pidfds (Linux 5.3), or without a descriptor to spare
+      }
+    }
+  }
+}
+
 /// Sends SIGKILL to all that was found, and lets it die: a process that is frozen in a v1 tree stays as it is.
 inline void kill_once(Backend& backend, const std::vector<Occupied>& found, const std::string& group) {
   std::set<pid_t> signalled;
@@ -140,10 +175,12 @@ inline void kill_once(Backend& backend, const std::vector<Occupied>& found, cons
     }
   }
   for (const auto& [tree, processes] : found) {
+    std::vector<pid_t> left;
     for (const auto process : processes) {
       // 0 is a foreign namespace's, and would mean our own process group.
-      if (process > 0 && signalled.insert(process).second) ::kill(process, SIGKILL);
+      if (process > 0 && signalled.insert(process).second) left.push_back(process);
     }
+    if (!left.empty()) kill_members(tree->folder(group), left);
   }
   for (const auto& [tree, processes] : found) {
     if (tree->version == 1 && tree->has(Controller::Freezer)) thaw_below(backend, *tree, group);

@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -55,7 +56,9 @@ Result<void> change_limit(Backend& backend, const std::vector<Tree>& trees, cons
       const auto handed_down = read_file(place.path(files::controllers));
       if (handed_down &&
           !has_word(handed_down->substr(0, handed_down->find('\n')), ' ', to_string(Limit::controller))) {
-        if (auto handed = hand_down(backend, *tree, group, {Limit::controller}); !handed) return handed;
+        auto& owned = owned_groups();
+        const std::lock_guard lock(owned.mutex);
+        if (auto handed = hand_down(backend, *tree, group, {Limit::controller}, owned); !handed) return handed;
       }
     }
     if (auto written = Limit::write(place, wanted); !written) {

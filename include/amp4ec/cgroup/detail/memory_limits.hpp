@@ -48,8 +48,8 @@ struct MemoryLimit {
                    fmt::format("swap cannot be limited: this kernel has no {}; boot it with swapaccount=1", swap_file)};
     }
     if (place.v2()) {
-      if (auto written = place.write(files::memory_max, memory); !written || !counts_swap) return written;
-      return place.write(files::memory_swap_max, limited ? fmt::to_string(limits.swap.count) : "max");
+      if (!counts_swap) return place.write(files::memory_max, memory);
+      return write_v2(place, limits);
     }
     if (!counts_swap) return place.write(files::memory_limit, memory);
     const auto both = limits.memory + limits.swap;
@@ -62,6 +62,21 @@ struct MemoryLimit {
     std::pair first{files::memory_limit, memory};
     std::pair second{files::memory_swap_limit, memory_value(place, both.count)};
     if (!limited || limits.memory.count > *both_now) std::swap(first, second);
+    if (auto written = place.write(first.first, first.second); !written) return written;
+    return place.write(second.first, second.second);
+  }
+
+  /// Swap first: a lower memory limit would push pages into swap that is about to be refused. Only where memory grows
+  /// while swap shrinks, memory goes first, so that the group never has less than before and after.
+  static Result<void> write_v2(const Place& place, const Limits& limits) {
+    Limits now;
+    if (auto known = read(place, now); !known) return known;
+    const bool limited = limits.memory.count > 0;
+    const bool grows = now.memory.count > 0 && (!limited || limits.memory > now.memory);
+    const bool swap_shrinks = limited && limits.swap < now.swap;
+    std::pair first{files::memory_swap_max, limited ? fmt::to_string(limits.swap.count) : std::string("max")};
+    std::pair second{files::memory_max, memory_value(place, limits.memory.count)};
+    if (grows && swap_shrinks) std::swap(first, second);
     if (auto written = place.write(first.first, first.second); !written) return written;
     return place.write(second.first, second.second);
   }

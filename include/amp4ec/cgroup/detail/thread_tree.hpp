@@ -69,13 +69,13 @@ inline Result<void> remove_thread_folder(Backend& backend, const Tree& tree, con
   return {};
 }
 
-/// Makes one group for threads and those of its parents that are missing.
-inline Result<void> make_for_threads(Backend& backend, const Tree& tree, const std::string& group) {
+/// Makes one group for threads and those of its parents that are missing. The lock of `owned` is held.
+inline Result<void> make_for_threads(Backend& backend, const Tree& tree, const std::string& group, OwnedGroups& owned) {
   const auto parent = parent_group(group);
   if (!parent.empty() && !exists(tree.folder(parent))) {
-    if (auto made = make_for_threads(backend, tree, parent); !made) return made;
+    if (auto made = make_for_threads(backend, tree, parent, owned); !made) return made;
   }
-  if (auto enabled = enable_for_children(backend, tree, parent, {Controller::Cpu}); !enabled) return enabled;
+  if (auto enabled = enable_for_children(backend, tree, parent, {Controller::Cpu}, owned); !enabled) return enabled;
   if (auto made = backend.create(tree, group); !made) return made;
   if (tree.version != 2) return {};
   auto threaded = backend.write(tree, group, files::type, "threaded");
@@ -90,7 +90,7 @@ inline Result<void> create_for_threads(Backend& backend, const Tree& tree, const
     return Error{Errc::CgroupFailed,
                  fmt::format("the group {} is there already; choose another name", tree.folder(group))};
   }
-  if (auto made = make_for_threads(backend, tree, group); !made) {
+  if (auto made = make_for_threads(backend, tree, group, owned); !made) {
     remove_unowned_parents(backend, tree, group, owned);
     if (tree.version == 1 || made.error().code != Errc::CgroupFailed) return made;
     return Error{Errc::CgroupFailed,

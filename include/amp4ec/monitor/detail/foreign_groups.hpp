@@ -22,13 +22,15 @@
 /// The groups of all amp4ec hosts of a machine, found and read by somebody who made none of them. Writes nothing.
 namespace amp4ec::detail {
 
-/// A node's group, wherever in the hierarchy it lies.
+/// A node's groups, wherever in the hierarchy they lie: one for processes, one for threads, or both.
 struct ForeignNode {
   cgroup::HostIdentity host;
-  std::string runtime;              ///< "runtime-2" for the nodes of a host's second runtime; "" for its first.
-  std::string name;                 ///< Of the node.
-  std::vector<cgroup::Tree> trees;  ///< Those it is in, with the base at which its host's group lies.
-  std::set<std::string> workers;    ///< Names of the groups below it.
+  std::string runtime;                     ///< "runtime-2" for the nodes of a host's second runtime; "" for its first.
+  std::string name;                        ///< Of the node.
+  std::vector<cgroup::Tree> trees;         ///< Those it is in, with the base at which its host's group lies.
+  std::set<std::string> workers;           ///< Names of the groups below it.
+  std::string thread_group;                ///< Path of the group for threads.
+  std::vector<cgroup::Tree> thread_trees;  ///< Those that this one is in; none for a node without worker threads.
 };
 
 /// "<prefix>17" -> true.
@@ -36,7 +38,8 @@ inline bool is_numbered(std::string_view name, std::string_view prefix) {
   return name.starts_with(prefix) && cgroup::detail::to_number(name.substr(prefix.size())).has_value();
 }
 
-/// Finds nodes by their path, e.g. "amp4ec-17-4711/high" or "amp4ec-17-4711/runtime-2/high".
+/// Finds nodes by the path of their group for processes, e.g. "amp4ec-17-4711/high" or "amp4ec-17-4711/runtime-2/high",
+/// which need not be there where threads work.
 class ForeignGroupScan {
  public:
   explicit ForeignGroupScan(const cgroup::Hierarchy& hierarchy) : hierarchy_(hierarchy) {}
@@ -52,6 +55,8 @@ class ForeignGroupScan {
     for (const auto& name : cgroup::detail::subfolders(tree.mount_point + base)) {
       if (const auto host = cgroup::parse_host_group(name)) {
         add_host(rebased(tree, base), *host, name);
+      } else if (const auto of_threads = cgroup::parse_thread_group(name)) {
+        add_thread_host(rebased(tree, base), *of_threads, name);
       } else if (depth < deepest) {
         visit(tree, base + "/" + name, depth + 1);
       }
@@ -97,12 +102,35 @@ class ForeignGroupScan {
 
   void add_node(const cgroup::Tree& tree, const cgroup::HostIdentity& host, const std::string& path,
                 const std::string& runtime, const std::string& name) {
+    auto& node = node_at(path, host, runtime, name);
+    node.trees.push_back(tree);
+    for (auto& worker : cgroup::detail::subfolders(tree.folder(path))) node.workers.insert(std::move(worker));
+  }
+
+  /// Groups for threads have none below, so what has is a runtime's.
+  void add_thread_host(const cgroup::Tree& tree, const cgroup::HostIdentity& host, const std::string& group) {
+    for (const auto& name : cgroup::detail::subfolders(tree.folder(group))) {
+      const auto below = cgroup::detail::subfolders(tree.folder(group + "/" + name));
+      if (below.empty()) add_thread_node(tree, host, group, "", name);
+      for (const auto& node : below) add_thread_node(tree, host, group, name, node);
+    }
+  }
+
+  void add_thread_node(const cgroup::Tree& tree, const cgroup::HostIdentity& host, const std::string& group,
+                       const std::string& runtime, const std::string& name) {
+    const auto below = runtime.empty() ? name : runtime + "/" + name;
+    auto& node = node_at(cgroup::host_group_name(host) + "/" + below, host, runtime, name);
+    node.thread_group = group + "/" + below;
+    node.thread_trees.push_back(tree);
+  }
+
+  ForeignNode& node_at(const std::string& path, const cgroup::HostIdentity& host, const std::string& runtime,
+                       const std::string& name) {
     auto& node = nodes_[path];
     node.host = host;
     node.runtime = runtime;
     node.name = name;
-    node.trees.push_back(tree);
-    for (auto& worker : cgroup::detail::subfolders(tree.folder(path))) node.workers.insert(std::move(worker));
+    return node;
   }
 
   const cgroup::Hierarchy& hierarchy_;

@@ -43,6 +43,8 @@ class GroupMeter {
     }
     constexpr std::chrono::microseconds none{0};
     figures.resources_known = true;
+    figures.cpu_known = usage.cpu_known;
+    figures.memory_known = usage.memory_known;
     figures.cpu_time = std::max(none, usage.cpu_time - usage_at_start_.cpu_time);
     figures.throttled_time = std::max(none, usage.throttled_time - usage_at_start_.throttled_time);
     figures.memory_current = usage.memory;
@@ -60,6 +62,10 @@ class GroupMeter {
       return PressureShare{share_of(sums.some, earlier.some, interval), share_of(sums.full, earlier.full, interval)};
     };
     figures.details_known = true;
+    figures.memory_peak_known = details.memory_peak_known;
+    figures.oom_kills_known = details.oom_kills_known;
+    figures.page_faults_known = details.memory_stat_known;
+    figures.pressure_known = details.pressure_known;
     figures.memory_peak = details.memory_peak;
     figures.oom_kills = details.oom_kills;
     figures.cpu_pressure = pressure(details.cpu, before.cpu);

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// What watching costs, in CPU time of the thread that samples, over real groups with a process in each; skipped where
-// groups cannot be made. "Time" is what the name says: a node and round in a tight loop (`fast_tier`, `all_tiers`), or
-// a node and round by the Monitor's own timer, with caches as cold as they get in between (`timer`). There, `cpu_share`
-// is the share of one CPU that all nodes together take.
+// What watching costs, in CPU time of the thread that samples, over real groups with a process in each, read as a
+// Runtime reads its nodes; skipped where groups cannot be made. "Time" is what the name says: a node and round in a
+// tight loop
+// (`fast_tier`, `all_tiers`), or a node and round by the Monitor's own timer, with caches as cold as they get in
+// between
+// (`timer`). There, `cpu_share` is the share of one CPU that all nodes together take. `threads`: 1 for a node that has
+// a worker thread as well, hence a second group.
 #include <amp4ec/cgroup/group.hpp>
 #include <amp4ec/cgroup/host_group.hpp>
+#include <amp4ec/cgroup/thread_group.hpp>
 #include <amp4ec/monitor/monitor.hpp>
 #include <amp4ec/monitor/network_reader.hpp>
 #include <amp4ec/monitor/node_workers.hpp>
@@ -19,6 +23,8 @@
 #include <csignal>
 #include <ctime>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -34,19 +40,28 @@ double cpu_seconds(clockid_t clock) {
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
 }
 
-/// A node with its group and one worker: a process that has memory and works a little now and then.
+/// A node with its group, and one worker in a group below: a process that has memory and works a little now and then.
+/// With threads, this process's main thread is a worker as well.
 class BenchNode {
  public:
-  static Result<std::unique_ptr<BenchNode>> make(const cgroup::Hierarchy& hierarchy, int number) {
-    auto host = cgroup::host_group_name();
+  static Result<std::unique_ptr<BenchNode>> make(const cgroup::Hierarchy& hierarchy, int number, bool with_threads) {
+    const auto host = cgroup::host_group_name();
     if (!host) return host.error();
-    auto group = cgroup::Group::create(hierarchy, fmt::format("{}/node-{}", *host, number),
-                                       {.cpus = 0.5_cpu, .memory = 512_MiB});
+    const auto path = fmt::format("{}/node-{}", *host, number);
+    auto group = cgroup::Group::create(hierarchy, path, {.cpus = 0.5_cpu, .memory = 512_MiB});
     if (!group) return group.error();
+    auto worker_group = cgroup::Group::create(hierarchy, path + "/worker-0");
+    if (!worker_group) return worker_group.error();
     auto counters = ipc::WorkerCounters::create();
     if (!counters) return counters.error();
-    std::unique_ptr<BenchNode> node(new BenchNode(std::move(*group), std::move(*counters)));
-    if (auto attached = node->group_.attach(node->worker_); !attached) return attached.error();
+    std::unique_ptr<BenchNode> node(new BenchNode(std::move(*group), std::move(*worker_group), std::move(*counters)));
+    if (auto attached = node->worker_group_.attach(node->worker_); !attached) return attached.error();
+    if (!with_threads) return node;
+    auto threads = cgroup::ThreadGroup::create(
+        hierarchy, fmt::format("{}/node-{}", *cgroup::thread_group_name(), number), {.cpus = 2.0_cpu});
+    if (!threads) return threads.error();
+    node->thread_group_.emplace(std::move(*threads));
+    if (auto attached = node->thread_group_->attach(::gettid()); !attached) return attached.error();
     return node;
   }
   BenchNode(const BenchNode&) = delete;
@@ -56,9 +71,10 @@ class BenchNode {
     ::waitpid(worker_, nullptr, 0);
   }
 
+  /// As `RuntimeState::create` makes it.
   NodeSource source(const NetworkReader& network) {
     NodeSource source{group_.path(), group_.limits().cpus, group_.limits().memory};
-    source.read_usage = [this] { return group_.read(); };
+    source.read_usage = [this] { return usage(); };
     source.read_details = [this] { return group_.read_details(); };
     source.read_workers = [this] { return workers_.read(); };
     source.read_service_times = [this] { return workers_.service_times(); };
@@ -67,8 +83,10 @@ class BenchNode {
   }
 
  private:
-  BenchNode(cgroup::Group group, ipc::WorkerCounters counters)
-      : group_(std::move(group)), counters_(std::make_shared<ipc::WorkerCounters>(std::move(counters))) {
+  BenchNode(cgroup::Group group, cgroup::Group worker_group, ipc::WorkerCounters counters)
+      : group_(std::move(group)),
+        worker_group_(std::move(worker_group)),
+        counters_(std::make_shared<ipc::WorkerCounters>(std::move(counters))) {
     workers_.watch(counters_);
     worker_ = ::fork();
     if (worker_ != 0) return;
@@ -81,18 +99,34 @@ class BenchNode {
     }
   }
 
+  /// As `Node::usage` of a runtime.
+  [[nodiscard]] Result<cgroup::Usage> usage() const {
+    auto usage = group_.read();
+    const std::lock_guard lock(threads_mutex_);
+    if (!usage || !thread_group_) return usage;
+    const auto of_threads = thread_group_->read();
+    if (!of_threads) return of_threads;
+    usage->cpu_time += of_threads->cpu_time;
+    usage->throttled_time += of_threads->throttled_time;
+    usage->nr_throttled += of_threads->nr_throttled;
+    return usage;
+  }
+
   cgroup::Group group_;
+  cgroup::Group worker_group_;
+  mutable std::mutex threads_mutex_;
+  std::optional<cgroup::ThreadGroup> thread_group_;
   std::shared_ptr<ipc::WorkerCounters> counters_;
   NodeWorkers workers_;
   pid_t worker_ = -1;
 };
 
 /// Empty, and the benchmark told why, where groups cannot be made.
-std::vector<std::unique_ptr<BenchNode>> make_nodes(benchmark::State& state, int count) {
+std::vector<std::unique_ptr<BenchNode>> make_nodes(benchmark::State& state, int count, bool with_threads = false) {
   std::vector<std::unique_ptr<BenchNode>> nodes;
   const auto hierarchy = cgroup::Hierarchy::detect();
   for (int number = 0; hierarchy && number < count; ++number) {
-    auto node = BenchNode::make(*hierarchy, number);
+    auto node = BenchNode::make(*hierarchy, number, with_threads);
     if (!node) {
       state.SkipWithError(node.error().what().c_str());
       return {};
@@ -103,9 +137,9 @@ std::vector<std::unique_ptr<BenchNode>> make_nodes(benchmark::State& state, int 
   return nodes;
 }
 
-/// Rounds by hand, as fast as they go. `slow_after`: 0 reads the slow tier each time.
+/// Rounds by hand, as fast as they go. `slow_after`: 0 reads the slow tier each time. range(0): with threads.
 void in_a_loop(benchmark::State& state, std::chrono::nanoseconds slow_after) {
-  auto nodes = make_nodes(state, 1);
+  auto nodes = make_nodes(state, 1, state.range(0) != 0);
   if (nodes.empty()) return;
   detail::Sampler sampler(nodes[0]->source(NetworkReader::open().value()));
   sampler.begin(detail::Sampler::Clock::now());
@@ -161,11 +195,12 @@ void view(benchmark::State& state) {
   for (auto _ : state) benchmark::DoNotOptimize(view.load());
 }
 
-BENCHMARK(fast_tier)->UseManualTime()->MinTime(0.2)->Unit(benchmark::kMicrosecond);
-BENCHMARK(all_tiers)->UseManualTime()->MinTime(0.2)->Unit(benchmark::kMicrosecond);
+BENCHMARK(fast_tier)->ArgName("threads")->Arg(0)->Arg(1)->UseManualTime()->MinTime(0.2)->Unit(benchmark::kMicrosecond);
+BENCHMARK(all_tiers)->ArgName("threads")->Arg(0)->Arg(1)->UseManualTime()->MinTime(0.2)->Unit(benchmark::kMicrosecond);
 BENCHMARK(timer)
     ->ArgNames({"nodes", "ms", "slow_ms", "rounds"})
-    ->Args({4, 10, 3'600'000, 500})  // the fast tier alone
+    ->Args({1, 10, 3'600'000, 500})  // the fast tier alone
+    ->Args({4, 10, 3'600'000, 500})
     ->Args({16, 10, 3'600'000, 500})
     ->Args({16, 10, 5000, 1500})
     ->Args({16, 1000, 5000, 30})

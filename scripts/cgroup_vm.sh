@@ -22,7 +22,7 @@ esac
 
 # The release that the tests are built on has their libraries; the development packages name them alike in all releases.
 release="$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)"
-packages=systemd-sysv,dbus,dbus-user-session,libpam-systemd,linux-image-cloud-amd64,libfmt-dev,libcgroup-dev
+packages=systemd-sysv,dbus,dbus-user-session,libpam-systemd,linux-image-cloud-amd64,libfmt-dev,libcgroup-dev,prometheus-cpp-dev
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/amp4ec"
 machine="$cache/vm-$release"
 logs="$repository/build/cgroup_vm"

@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // Limits of nodes: shared by the sessions on them, changed while workers run; and what a trace tells of requests.
+#include "runtime/load.hpp"
 #include "runtime/support.hpp"
+#include "support/node_files.hpp"
 
 #include <amp4ec/monitor/monitor.hpp>
 #include <amp4ec/monitor/trace_writer.hpp>
 
 #include <boost/json.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cmath>
 #include <csignal>
+#include <cstdint>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <sstream>
@@ -21,29 +26,6 @@ using namespace amp4ec::literals;
 using namespace amp4ec::test;
 
 namespace {
-
-/// Asks one session again and again until told to stop.
-class Load {
- public:
-  Load(Session& session, Values input)
-      : thread_([this, &session, input = std::move(input)] {
-          while (!stop_) {
-            if (!session.infer(input)) failed_ = true;
-          }
-        }) {}
-  Load(const Load&) = delete;
-  Load& operator=(const Load&) = delete;
-  ~Load() {
-    stop_ = true;
-    thread_.join();
-    CHECK_FALSE(failed_);
-  }
-
- private:
-  std::atomic<bool> stop_ = false;
-  std::atomic<bool> failed_ = false;
-  std::thread thread_;
-};
 
 Model busy_model() {
   return Model::from_module(module_from(R"(
@@ -65,31 +47,104 @@ void check_kernel_holds(pid_t worker, Cpus cpus, Bytes memory) {
         std::to_string(memory.count));
 }
 
+/// What a node has used in 3 s, by the kernel's files; in more where other work has so much of the CPUs that it takes
+/// longer until the quota runs out.
+struct CpuWindow {
+  double elapsed = 0, used = 0;  ///< Seconds.
+  double periods_throttled = 0;
+};
+CpuWindow watch_cpu(pid_t worker) {
+  const NodeFiles files(worker);
+  REQUIRE(files.are_found());
+  CpuWindow window{0, -files.cpu_seconds(), -files.periods_throttled()};
+  const auto start = std::chrono::steady_clock::now();
+  do {
+    std::this_thread::sleep_for(std::chrono::seconds(3));
+  } while (files.periods_throttled() + window.periods_throttled < 1);
+  window.elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  window.used += files.cpu_seconds();
+  window.periods_throttled += files.periods_throttled();
+  return window;
+}
+
+void check_held(const CpuWindow& window, double quota) {
+  INFO("used " << window.used << " s of CPU in " << window.elapsed << " s, held back in " << window.periods_throttled
+               << " periods");
+  CHECK(window.used > 0);
+  CHECK(window.used <= 1.05 * quota * window.elapsed);
+  CHECK(window.periods_throttled > 0);
+}
+
+/// CPU time of each thread of a process, in clock ticks.
+std::map<std::string, std::uint64_t> cpu_ticks_of_threads(pid_t process) {
+  std::map<std::string, std::uint64_t> ticks;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/" + std::to_string(process) + "/task")) {
+    std::ifstream file(task.path() / "stat");
+    std::string text;
+    std::getline(file, text);
+    std::istringstream fields(text.substr(text.rfind(')') + 1));
+    std::string field;
+    for (int i = 0; i < 11; ++i) fields >> field;  // From the state to the major faults of children.
+    std::uint64_t user = 0;
+    std::uint64_t system = 0;
+    fields >> user >> system;
+    ticks[task.path().filename().string()] = user + system;
+  }
+  return ticks;
+}
+
 }  // namespace
 
-TEST_CASE("two sessions on one node stay within its quota") {
+TEST_CASE("a worker that spins on more threads than its node has CPUs uses no more than the quota") {
+  Runtime runtime = Runtime::create({{"node", 2.0_cpu, 1_GiB}}).value();
+  if (!runtime.capabilities().cpu_limits || !runtime.capabilities().memory_limits) {
+    WARN("CPU and memory limits cannot be set here: not tested");
+    return;
+  }
+  const Model model = Model::from_module(module_from(R"(
+    def forward(self, x):
+        y = x
+        for i in range(4):
+            y = torch.tanh(torch.mm(y, x) * 0.01)
+        return y + 1.0
+  )"))
+                          .value();
+  const Values input{at::rand({512, 512})};
+  Session session = runtime.open(model, plan_of({pipeline({{"node", 0, model.layer_count() - 1}})}), input).value();
+  REQUIRE(runtime.set_limits("node", 0.3_cpu, 1_GiB).has_value());  // The worker keeps its two threads.
+  const pid_t worker = session.stages().front().pid;
+  check_kernel_holds(worker, 0.3_cpu, 1_GiB);
+  const Load load(session, input, whole_answer(model, input));
+  load.wait_for(1);
+  const auto threads_before = cpu_ticks_of_threads(worker);
+  check_held(watch_cpu(worker), 0.3);
+  const auto threads_after = cpu_ticks_of_threads(worker);
+  CHECK(std::count_if(threads_after.begin(), threads_after.end(), [&](const auto& thread) {
+          const auto found = threads_before.find(thread.first);
+          return thread.second > (found == threads_before.end() ? 0 : found->second);
+        }) >= 2);
+}
+
+TEST_CASE("two sessions on one node stay within its quota together, and both get on") {
   Runtime runtime = Runtime::create({{"shared", 0.3_cpu, 1_GiB}}).value();
   if (!runtime.capabilities().cpu_limits) {
     WARN("CPU limits cannot be set here: not tested");
     return;
   }
   const Model model = busy_model();
-  const Values input{at::rand({64, 64})};
+  const Values input{at::rand({256, 256})};
   const Plan plan = plan_of({pipeline({{"shared", 0, model.layer_count() - 1}})});
   Session first = runtime.open(model, plan, input).value();
   Session second = runtime.open(model, plan, input).value();
-  Load one(first, input);
-  Load two(second, input);
-  runtime.monitor().sample();
-  const Sample before = runtime.monitor().snapshot("shared").value();
-  std::this_thread::sleep_for(std::chrono::seconds(2));
-  runtime.monitor().sample();
-  const Sample after = runtime.monitor().snapshot("shared").value();
-  const std::chrono::duration<double> elapsed = after.time - before.time;
-  const std::chrono::duration<double> used = after.cpu_time - before.cpu_time;
-  CHECK(used / elapsed <= 0.3 * 1.05);  // At most a period of 20 ms more than fits the window, on each CPU.
-  CHECK(after.requests_done > before.requests_done);
-  CHECK(after.state == NodeState::up);
+  const pid_t worker = first.stages().front().pid;
+  REQUIRE(worker != second.stages().front().pid);
+  const Load one(first, input, whole_answer(model, input));
+  const Load two(second, input, whole_answer(model, input));
+  const std::size_t answers_before[] = {one.answers(), two.answers()};
+  check_held(watch_cpu(worker), 0.3);
+  const std::size_t answers[] = {one.answers() - answers_before[0], two.answers() - answers_before[1]};
+  CHECK(answers[0] > 0);
+  CHECK(answers[1] > 0);
 }
 
 TEST_CASE("a node's limits change while its workers run, and the next sample says so") {

@@ -59,6 +59,7 @@ StageWorker::~StageWorker() {
 Result<void> StageWorker::begin_load(const Segment& segment, Form form) {
   first_layer_ = segment.first_layer();
   last_layer_ = segment.last_layer();
+  counters_->set_layers(first_layer_, last_layer_);
   auto archive = runtime_->segments().archive_of(segment);
   if (!archive) return archive.error();
   archive_ = std::move(*archive);
@@ -163,11 +164,12 @@ Error StageWorker::reason_of_death() {
   if (group_) {
     const auto details = group_->read_details();
     if (details && details->oom_kills > 0) {
-      return {
-          Errc::OutOfMemory,
-          fmt::format("{} was killed for memory: node '{}' has {}, the worker's peak was {}; give the node more or "
-                      "fewer layers",
-                      label(), node_->name, format_bytes(node_->spec().memory), format_bytes(details->memory_peak))};
+      return {Errc::OutOfMemory,
+              fmt::format(
+                  "{} was killed for memory: node '{}' has {}, the worker's peak {}; give the node more or fewer "
+                  "layers",
+                  label(), node_->name, format_bytes(node_->spec().memory),
+                  details->memory_peak_known ? "was " + format_bytes(details->memory_peak) : "is not counted here")};
     }
   }
   return {Errc::WorkerDied, fmt::format("{} {}", label(), how)};

@@ -104,8 +104,10 @@ class Results:
             if not any(run.who == who and run.program == program for run in self.runs):
                 yield f"{who}: {program} was not run"
         rights = self.rights.get(who)
-        if rights is None or (wanted is not None and rights != wanted):
-            yield f"{who}: its rights are {rights}, not {wanted}: nothing is shown of such a user"
+        if rights is None:
+            yield f"{who}: its rights were not found out"
+        elif wanted is not None and rights != wanted:
+            yield f"{who}: {'has rights' if rights else 'lacks the rights'}: nothing is shown of such a user"
         elif rights and not any(verdict in ("passed", "native") for verdict in self.real_of(who).values()):
             yield f"{who}: has the rights, and skipped every test on real groups"
 

@@ -75,6 +75,7 @@ class BenchNode {
   NodeSource source(const NetworkReader& network) {
     NodeSource source{group_.path(), group_.limits().cpus, group_.limits().memory};
     source.read_usage = [this] { return usage(); };
+    source.read_inactive_file = [this] { return group_.read_inactive_file(); };
     source.read_details = [this] { return group_.read_details(); };
     source.read_workers = [this] { return workers_.read(); };
     source.read_service_times = [this] { return workers_.service_times(); };

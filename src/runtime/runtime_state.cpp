@@ -167,6 +167,7 @@ Result<std::shared_ptr<RuntimeState>> RuntimeState::create(std::vector<NodeSpec>
     source.read_service_times = [raw = node.get()] { return raw->workers.service_times(); };
     if (node->group) {
       source.read_usage = [raw = node.get()] { return raw->usage(); };
+      source.read_inactive_file = [raw = node.get()] { return raw->group->read_inactive_file(); };
       source.read_details = [raw = node.get()] { return raw->details(); };
     }
     if (network) source.read_network = *network;

@@ -309,6 +309,7 @@ class Rig {
     test::NodeFiles::Memory kernel;
     double own = 0;
     NodeSource source{"node", {}, 512_MiB};
+    source.read_inactive_file = [&] { return made->node.read_inactive_file(); };
     source.read_details = [&] { return made->node.read_details(); };
     source.read_usage = [&] {
       own = own_memory(process.pid());

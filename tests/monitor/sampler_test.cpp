@@ -335,3 +335,32 @@ TEST_CASE("changed limits are in the next sample, and its share is of the new qu
   sampler.set_limits(0_cpu, 0_B);
   CHECK(next(sampler, node.now + 2s).cpu_share == 0);
 }
+
+TEST_CASE("the working set follows the file cache between two readings of the slow tier") {
+  Fixture node;
+  Bytes inactive_file = 10_MiB;
+  int inactive_file_read = 0;
+  auto source = node.source();
+  source.read_inactive_file = [&]() -> Result<Bytes> {
+    ++inactive_file_read;
+    return inactive_file;
+  };
+  detail::Sampler sampler(std::move(source));
+  node.usage.memory = 100_MiB;
+  node.details.inactive_file = 10_MiB;
+  sampler.begin(node.now);
+  const auto sample_at = [&](auto time) {
+    Sample sample;
+    sampler.next(node.now + time, 5s, sample);
+    return sample;
+  };
+  CHECK(sample_at(1s).memory == 90_MiB);
+  node.usage.memory = 150_MiB;
+  inactive_file = 60_MiB;
+  CHECK(sample_at(2s).memory == 90_MiB);
+  CHECK(inactive_file_read == 2);
+  CHECK(sample_at(2s + 10ms).memory == 90_MiB);  // Dear to read: not every 10 ms.
+  CHECK(inactive_file_read == 2);
+  inactive_file = 0_MiB;
+  CHECK(sample_at(3s).memory == 150_MiB);
+}

@@ -148,6 +148,13 @@ class Group {
     return counters_.read();
   }
 
+  /// File cache that the kernel drops before anything else; 5 to 12 us of CPU and no allocation. 0 where nothing counts
+  /// it. @error CgroupFailed when the group has been removed.
+  [[nodiscard]] Result<Bytes> read_inactive_file() const {
+    if (trees_.empty()) return removed();
+    return counters_.read_inactive_file();
+  }
+
   /// What costs more to tell; 10 to 20 us of CPU and no allocation. @error CgroupFailed when the group has been
   /// removed.
   [[nodiscard]] Result<UsageDetails> read_details() const {

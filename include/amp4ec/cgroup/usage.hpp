@@ -50,8 +50,8 @@ struct UsageDetails {
 
 /// The memory that the group cannot give back at once: current use minus inactive file cache. The two readings may be
 /// of different moments, so the difference is bounded below by 0.
-constexpr Bytes working_set(const Usage& usage, const UsageDetails& details) noexcept {
-  return Bytes{usage.memory > details.inactive_file ? usage.memory.count - details.inactive_file.count : 0};
+constexpr Bytes working_set(const Usage& usage, Bytes inactive_file) noexcept {
+  return Bytes{usage.memory > inactive_file ? usage.memory.count - inactive_file.count : 0};
 }
 
 }  // namespace amp4ec::cgroup

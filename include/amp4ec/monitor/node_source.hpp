@@ -57,6 +57,10 @@ struct NodeSource {
   std::function<Result<ipc::ServiceHistogram>()> read_service_times{};  ///< May be empty. Of all requests so far.
   std::function<Result<NetworkTraffic>()> read_network{};               ///< May be empty. See `NetworkReader`.
 
+  /// Every round, but at most once a second: what the working set leaves out. May be empty: `read_details` tells it
+  /// too.
+  std::function<Result<Bytes>()> read_inactive_file{};
+
   std::vector<FigureSource> figures{};
 
   /// A worker that has work and gives no sign of life for longer is stalled; see `stall_limit`. Time for which the node

@@ -116,6 +116,12 @@ class Counters {
     return usage;
   }
 
+  [[nodiscard]] Result<Bytes> read_inactive_file() const {
+    const auto stat = memory_stat_.parse(parse_memory_stat);
+    if (!stat) return stat.error();
+    return Bytes{stat->value_or(MemoryStat{}).inactive_file};
+  }
+
   [[nodiscard]] Result<UsageDetails> read_details() const {
     const auto peak = memory_peak_.parse(parse_number_file);
     if (!peak) return peak.error();

@@ -48,10 +48,13 @@ class GroupMeter {
     figures.cpu_time = std::max(none, usage.cpu_time - usage_at_start_.cpu_time);
     figures.throttled_time = std::max(none, usage.throttled_time - usage_at_start_.throttled_time);
     figures.memory_current = usage.memory;
-    figures.memory = cgroup::working_set(usage, details_.value_or(cgroup::UsageDetails{}));
+    figures.memory = cgroup::working_set(usage, inactive_file_);
     usage_ = usage;
     usage_time_ = now;
   }
+
+  /// Comes before `add_usage` of the same round, whose working set needs it.
+  void add_inactive_file(Bytes inactive_file) { inactive_file_ = inactive_file; }
 
   /// The slow tier; comes before the fast one of the same round, whose working set needs it.
   void add_details(const cgroup::UsageDetails& details, MonitorClock::time_point now, NodeFigures& figures) {
@@ -73,6 +76,7 @@ class GroupMeter {
     figures.io_pressure = pressure(details.io, before.io);
     figures.page_faults = growth(details.page_faults, details_at_start_.page_faults);
     figures.major_page_faults = growth(details.major_page_faults, details_at_start_.major_page_faults);
+    inactive_file_ = details.inactive_file;
     details_ = details;
     details_time_ = now;
   }
@@ -81,6 +85,7 @@ class GroupMeter {
   std::optional<cgroup::Usage> usage_;
   cgroup::Usage usage_at_start_;
   MonitorClock::time_point usage_time_;
+  Bytes inactive_file_;
   std::optional<cgroup::UsageDetails> details_;
   cgroup::UsageDetails details_at_start_;
   MonitorClock::time_point details_time_;

@@ -92,8 +92,8 @@ TEST_CASE("pressure: the totals of both lines, in microseconds") {
 }
 
 TEST_CASE("the working set is never below zero") {
-  CHECK(working_set({.memory = Bytes{100}}, {.inactive_file = Bytes{30}}) == Bytes{70});
-  CHECK(working_set({.memory = Bytes{100}}, {.inactive_file = Bytes{130}}) == Bytes{0});
+  CHECK(working_set({.memory = Bytes{100}}, Bytes{30}) == Bytes{70});
+  CHECK(working_set({.memory = Bytes{100}}, Bytes{130}) == Bytes{0});
 }
 
 TEST_CASE("memory kills of both versions") {

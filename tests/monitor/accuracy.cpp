@@ -183,11 +183,14 @@ struct Phase {
   std::string_view name;
   bool has_cache;
   double least_cache;  ///< Bytes that the kernel must say are file cache at its end, or nothing was tested.
+  /// The cache becomes active and the memory stays the same, which the slow tier sees: the sample at the end of the
+  /// window counts. Elsewhere each does.
+  bool settles = false;
 };
 constexpr std::array phases{Phase{"takes 8 MiB", false, 0},
                             Phase{"takes 292 MiB more", false, 0},
                             Phase{"reads a file of 128 MiB", true, 0.99 * file_bytes},
-                            Phase{"reads it twice more", true, 0.99 * file_bytes},
+                            Phase{"reads it twice more", true, 0.99 * file_bytes, true},
                             Phase{"has the file dropped", false, 0},
                             Phase{"gives 200 MiB back", false, 0},
                             Phase{"gives 92 MiB back", false, 0}};
@@ -329,6 +332,7 @@ class Rig {
           ++samples;
           last = kernel;
           last_own = own;
+          if (phase.settles) worst = {};
           worst.add("charged", sample.memory_current, kernel.current);
           worst.add("working set", sample.memory, kernel.working_set());
           if (!phase.has_cache) worst.add("working set, of the process", sample.memory, own);

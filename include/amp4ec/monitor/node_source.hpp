@@ -57,8 +57,8 @@ struct NodeSource {
   std::function<Result<ipc::ServiceHistogram>()> read_service_times{};  ///< May be empty. Of all requests so far.
   std::function<Result<NetworkTraffic>()> read_network{};               ///< May be empty. See `NetworkReader`.
 
-  /// Every round, but at most once a second: what the working set leaves out. May be empty: `read_details` tells it
-  /// too.
+  /// What the working set leaves out, in rounds that find the node's memory changed by more than 0.5 % and 512 KiB. May
+  /// be empty: `read_details` tells it as well.
   std::function<Result<Bytes>()> read_inactive_file{};
 
   std::vector<FigureSource> figures{};

@@ -57,8 +57,8 @@ struct NodeFigures {
   std::chrono::microseconds cpu_time{};        ///< Since the node joined.
   double throttled = 0;                        ///< Share of the interval, 0 to 1, that its quota held the node back.
   std::chrono::microseconds throttled_time{};  ///< Since the node joined; summed over the CPUs.
-  Bytes memory;                                ///< Working set: `memory_current` minus the inactive file cache, at
-                                               ///< most a second old.
+  Bytes memory;                                ///< Working set: `memory_current` minus the inactive file cache, as it
+                                               ///< was when memory last changed, or the slow tier was read.
   Bytes memory_current;                        ///< All that the node is charged for, file cache included.
 
   // The node's limits; 0: none.

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <utility>
 
 namespace amp4ec::detail {
 
@@ -49,12 +50,23 @@ class GroupMeter {
     figures.throttled_time = std::max(none, usage.throttled_time - usage_at_start_.throttled_time);
     figures.memory_current = usage.memory;
     figures.memory = cgroup::working_set(usage, inactive_file_);
+    if (std::exchange(inactive_file_is_new_, false)) memory_at_inactive_file_ = usage.memory;
     usage_ = usage;
     usage_time_ = now;
   }
 
+  /// Whether so much memory has come or gone since the inactive file cache was read that the working set would be off.
+  [[nodiscard]] bool is_inactive_file_old(Bytes memory) const {
+    if (inactive_file_is_new_) return false;
+    constexpr Bytes little = 512_KiB;
+    const auto [less, more] = std::minmax(memory.count, memory_at_inactive_file_.count);
+    return more - less > std::max(little.count, memory.count / 200);
+  }
   /// Comes before `add_usage` of the same round, whose working set needs it.
-  void add_inactive_file(Bytes inactive_file) { inactive_file_ = inactive_file; }
+  void add_inactive_file(Bytes inactive_file) {
+    inactive_file_ = inactive_file;
+    inactive_file_is_new_ = true;
+  }
 
   /// The slow tier; comes before the fast one of the same round, whose working set needs it.
   void add_details(const cgroup::UsageDetails& details, MonitorClock::time_point now, NodeFigures& figures) {
@@ -77,6 +89,7 @@ class GroupMeter {
     figures.page_faults = growth(details.page_faults, details_at_start_.page_faults);
     figures.major_page_faults = growth(details.major_page_faults, details_at_start_.major_page_faults);
     inactive_file_ = details.inactive_file;
+    inactive_file_is_new_ = true;
     details_ = details;
     details_time_ = now;
   }
@@ -86,6 +99,8 @@ class GroupMeter {
   cgroup::Usage usage_at_start_;
   MonitorClock::time_point usage_time_;
   Bytes inactive_file_;
+  Bytes memory_at_inactive_file_;
+  bool inactive_file_is_new_ = false;  ///< Read since the last reading of the usage.
   std::optional<cgroup::UsageDetails> details_;
   cgroup::UsageDetails details_at_start_;
   MonitorClock::time_point details_time_;

@@ -46,7 +46,6 @@ class Sampler {
     figures.time = now;
     figures.cpu_quota = source_.cpu_quota;
     figures.memory_limit = source_.memory_limit;
-    if (!slow) read_inactive_file(now);
     read_group(now, figures);
     if (source_.read_workers) read_workers(now, figures.throttled);
     workers_.write(figures);
@@ -104,17 +103,9 @@ class Sampler {
     return std::nullopt;
   }
 
-  /// Half a round early rather than a round late.
-  void read_inactive_file(Clock::time_point now) {
-    constexpr std::chrono::milliseconds often_enough{900};
-    if (now - inactive_file_time_ < often_enough) return;
-    inactive_file_time_ = now;
-    if (const auto inactive_file = read(source_.read_inactive_file)) group_.add_inactive_file(*inactive_file);
-  }
-
   void read_slow_tier(Clock::time_point now) {
     slow_ = {};
-    slow_.slow_time = inactive_file_time_ = now;
+    slow_.slow_time = now;
     if (const auto details = read(source_.read_details)) group_.add_details(*details, now, slow_);
     if (const auto times = read(source_.read_service_times)) workers_.add_times(*times, now);
     if (const auto traffic = read(source_.read_network)) {
@@ -129,7 +120,13 @@ class Sampler {
   }
 
   void read_group(Clock::time_point now, NodeFigures& figures) {
-    if (const auto usage = read(source_.read_usage)) group_.add_usage(*usage, now, figures);
+    const auto usage = read(source_.read_usage);
+    if (!usage) return;
+    // Dear to read, and mostly the same: worth it only where something has come or gone.
+    if (group_.is_inactive_file_old(usage->memory)) {
+      if (const auto inactive_file = read(source_.read_inactive_file)) group_.add_inactive_file(*inactive_file);
+    }
+    group_.add_usage(*usage, now, figures);
   }
 
   void read_workers(Clock::time_point now, double throttled) {
@@ -153,7 +150,6 @@ class Sampler {
   WorkerMeter workers_;
   std::optional<NetworkTraffic> network_at_start_;
   NodeFigures slow_;  ///< Only the slow tier's fields are set.
-  Clock::time_point inactive_file_time_;
 };
 
 }  // namespace amp4ec::detail

@@ -286,6 +286,7 @@ TEST_CASE("a worker held by periods computes at full speed until its quota is us
   SimulateOptions options;
   options.requests = 1'000;
   options.service.quota = QuotaModel::periods;
+  options.service.period_us = 100'000;
   options.arrivals = Arrivals::constant(1);
   CHECK(simulate(plan, nodes, {}, options).value().latency_ms.max == Approx(10));
 

@@ -32,7 +32,7 @@ struct ServiceModel {
   ServiceNoise noise = ServiceNoise::none;
   double variation = 0.1;  ///< lognormal: standard deviation over mean; not negative.
   QuotaModel quota = QuotaModel::even;
-  double period_us = 100'000;  ///< periods: their length, positive. The kernel's default is 100 ms.
+  double period_us = 20'000;  ///< periods: their length, positive. What a runtime sets; the kernel's default is 100 ms.
 
   /// Squared coefficient of variation of the work of a request.
   [[nodiscard]] double squared_variation() const noexcept {

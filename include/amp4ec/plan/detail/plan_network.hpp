@@ -115,8 +115,7 @@ inline void find_neighbours(PlanNetwork& network) {
       neighbours.insert(neighbours.end(), through.begin(), through.end());
     }
     std::ranges::sort(neighbours);
-    const auto rest = std::ranges::unique(neighbours);
-    neighbours.erase(rest.begin(), rest.end());
+    neighbours.erase(std::unique(neighbours.begin(), neighbours.end()), neighbours.end());
   }
 }
 

@@ -2,7 +2,13 @@
 #include "command.hpp"
 #include "support/catch.hpp"
 
+#include <amp4ec/plan/json_text.hpp>
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+
 #include <filesystem>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -29,13 +35,26 @@ TEST_CASE("plan covers the model, predicts and explains") {
   CHECK(plan.at("predicted").at("latency_ms").to_number<double>() > 0);
   CHECK(plan.at("gap").to_number<double>() == 0);
   CHECK_FALSE(plan.at("advice").as_string().empty());
-  CHECK(read_text(folder.file("plan.json")) == outcome.out);
+
+  const auto& explanation = plan.at("explanation");
+  CHECK_FALSE(explanation.at("limit").at("sentence").as_string().empty());
+  CHECK(explanation.at("splitting").as_string().starts_with("splitting"));
+  CHECK(explanation.at("pipelines").as_array().size() == 1);
+  CHECK(explanation.at("nodes").as_array().size() == 2);
+  CHECK(explanation.at("alternatives").at(0).at("same_plan") == true);
+  CHECK_FALSE(explanation.at("relaxations").as_array().empty());
+  // The file is the plan alone: an explanation would be stale as soon as somebody edits it.
+  auto without = plan.as_object();
+  without.erase("explanation");
+  CHECK(amp4ec::json_text(without) + "\n" == read_text(folder.file("plan.json")));
 
   SECTION("the written profile is read the next time, and only for its model") {
     const auto again =
         run_command({"plan", "lstm", "--node", "high:1.0:1GiB", "--profile", folder.file("profile.json")});
     CHECK(again.exit == 0);
     CHECK(again.out.find("predicted:") != std::string::npos);
+    CHECK(again.out.find("limit: ") != std::string::npos);
+    CHECK(again.out.find("splitting does not help here, because there is one node only") != std::string::npos);
     check_refused({"plan", "lstm", "--seed", "7", "--node", "high:1.0:1GiB", "--profile", folder.file("profile.json")},
                   2, {"ProfileInvalid", "profile.json"});
   }
@@ -55,6 +74,19 @@ TEST_CASE("plan covers the model, predicts and explains") {
         run_command({"plan", "lstm", "--node", "tiny:1.0:1MiB", "--profile", folder.file("profile.json"), "--json"});
     CHECK(as_json.exit == 1);
     CHECK(as_json.json().at("error").at("code") == "PlanInfeasible");
+  }
+}
+
+TEST_CASE("every strategy of the contract plans") {
+  const TemporaryFolder folder;
+  for (const char* strategy :
+       {"optimal", "amp4ec-greedy", "amp4ec-capability", "even", "edgeshard-latency", "edgeshard-throughput"}) {
+    const Outcome outcome = run_command({"plan", "lstm", "--strategy", strategy, "--node", "high:1.0:1GiB", "--node",
+                                         "low:0.4:1GiB", "--profile", folder.file("profile.json"), "--json"});
+    INFO(strategy << ": " << outcome.err);
+    REQUIRE(outcome.exit == 0);
+    CHECK(outcome.json().at("strategy") == strategy);
+    CHECK_FALSE(outcome.json().at("explanation").at("splitting").as_string().empty());
   }
 }
 

@@ -6,9 +6,14 @@
 #include "subject.hpp"
 #include "verb.hpp"
 
+#include <amp4ec/plan/explain.hpp>
+#include <amp4ec/plan/explanation_json.hpp>
+#include <amp4ec/plan/explanation_text.hpp>
 #include <amp4ec/plan/plan_json.hpp>
 
 #include <CLI/CLI.hpp>
+
+#include <boost/json/object.hpp>
 
 #include <memory>
 #include <string>
@@ -21,6 +26,13 @@ struct PlanOptions {
   PlanningOptions planning;
   std::string output;
 };
+
+/// Starts with the plan, so that the answer is accepted where a plan is.
+boost::json::object answer_json(const Plan& plan, const Explanation& explanation) {
+  boost::json::object object = plan_to_json(plan);
+  object["explanation"] = explanation_to_json(explanation);
+  return object;
+}
 
 Result<Exit> run_plan(const PlanOptions& options) {
   const auto nodes = parse_nodes(options.planning);
@@ -40,7 +52,10 @@ Result<Exit> run_plan(const PlanOptions& options) {
   if (!options.output.empty()) {
     if (const auto written = write_file(options.output, write_plan(*plan)); !written) return written.error();
   }
-  const auto printed = options.model.json ? print_json(plan_to_json(*plan)) : print(plan_text(*plan, *nodes));
+  const auto explanation = explain(*plan, partitioner->problem(*profile, *nodes));
+  if (!explanation) return explanation.error();
+  const auto printed = options.model.json ? print_json(answer_json(*plan, *explanation))
+                                          : print(plan_text(*plan, *nodes) + "\n" + to_text(*explanation));
   if (!printed) return printed.error();
   return Exit::success;
 }

@@ -47,9 +47,7 @@ void add_planning_options(CLI::App& verb, PlanningOptions& options) {
                   "FROM:TO:BANDWIDTH:LATENCY, e.g. high:low:100MB:2ms; once for each direction")
       ->allow_extra_args(false);
   verb.add_option("--scale", options.scale, "Multiplies every CPU quota")->check(CLI::Range(1e-3, 1e3));
-  verb.add_option("--strategy", options.strategy,
-                  "optimal, amp4ec-greedy or even (amp4ec-capability and edgeshard-* come in a later version)")
-      ->capture_default_str();
+  verb.add_option("--strategy", options.strategy, strategy_list())->capture_default_str();
   verb.add_option("--objective", options.objective, "throughput, latency or memory")->capture_default_str();
   verb.add_option("--pipelines", options.pipelines, "How many pipelines, or any")->capture_default_str();
   verb.add_option("--max-stages", options.max_stages, "Most stages of a pipeline; without it no bound")

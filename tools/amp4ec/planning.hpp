@@ -36,7 +36,7 @@ void add_planning_options(CLI::App& verb, PlanningOptions& options);
 /// The nodes with their quotas scaled. @error InvalidArgument.
 Result<std::vector<NodeSpec>> parse_nodes(const PlanningOptions& options);
 
-/// The strategy with its settings. @error InvalidArgument, NotSupported for strategies still to come.
+/// The strategy with its settings. @error InvalidArgument.
 Result<Partitioner> make_partitioner(const PlanningOptions& options);
 
 /// A plan from a file, for this model. @error FileNotFound, JsonInvalid, PlanInvalid when it is for another model.

@@ -24,9 +24,9 @@ inline std::size_t leaf_modules(const LayerGraph& graph, std::size_t first, std:
   }));
 }
 
-/// Whether the workers of a plan fit their nodes, by each stage's `memory`; stages with the same node and layers are
-/// one worker. @error PlanInfeasible names the node, what it must hold and what it has.
-inline Result<void> check_memory(const Plan& plan, std::span<const NodeSpec> nodes) {
+/// What each node must hold, by each stage's `memory`; stages with the same node and layers are one worker. Nodes
+/// without a stage are left out. The names are the plan's.
+inline std::map<std::string_view, Bytes> memory_needed(const Plan& plan) {
   std::set<std::tuple<std::string_view, std::size_t, std::size_t>> workers;
   std::map<std::string_view, Bytes> needed;
   for (const Pipeline& pipeline : plan.pipelines) {
@@ -34,6 +34,13 @@ inline Result<void> check_memory(const Plan& plan, std::span<const NodeSpec> nod
       if (workers.emplace(stage.node, stage.first_layer, stage.last_layer).second) needed[stage.node] += stage.memory;
     }
   }
+  return needed;
+}
+
+/// Whether the workers of a plan fit their nodes, by `memory_needed`.
+/// @error PlanInfeasible names the node, what it must hold and what it has.
+inline Result<void> check_memory(const Plan& plan, std::span<const NodeSpec> nodes) {
+  const std::map<std::string_view, Bytes> needed = memory_needed(plan);
   for (const NodeSpec& node : nodes) {
     const auto need = needed.find(node.name);
     if (need != needed.end() && !fits(node, need->second)) {
@@ -58,7 +65,6 @@ inline Result<Plan> evaluate(Plan plan, const Profile& profile, std::span<const 
   if (const auto valid = validate_problem({profile, nodes, links}); !valid) return valid.error();
   if (const auto valid = validate_plan(plan, profile.graph, nodes); !valid) return valid.error();
 
-  detail::Charges charges;
   for (Pipeline& pipeline : plan.pipelines) {
     for (std::size_t s = 0; s < pipeline.stages.size(); ++s) {
       Stage& stage = pipeline.stages[s];
@@ -68,12 +74,9 @@ inline Result<Plan> evaluate(Plan plan, const Profile& profile, std::span<const 
       stage.memory = segment_memory(profile, stage.first_layer, stage.last_layer);
       stage.crossing = at_end ? Bytes{} : profile.graph.cuts[stage.last_layer].crossing;
       stage.leaf_modules = leaf_modules(profile.graph, stage.first_layer, stage.last_layer);
-      charges.nodes[stage.node] += stage.time_us;
-      if (at_end) continue;
-      const LinkSpec* link = find_link(links, stage.node, pipeline.stages[s + 1].node);
-      charges.links[{stage.node, pipeline.stages[s + 1].node}] += link_time_us(link, stage.crossing);
     }
   }
+  const detail::Charges charges = detail::charges_of(plan, links);
 
   plan.predicted = {0, std::numeric_limits<double>::infinity()};
   for (const Pipeline& pipeline : plan.pipelines) {

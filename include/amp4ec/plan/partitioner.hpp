@@ -29,7 +29,13 @@ struct Partitioner {
           Errc::PlanInfeasible,
           fmt::format("the model keeps state, which one worker has to own: not {} pipelines but one", pipelines)};
     }
-    return strategy(Problem{profile, nodes, links, objective, stateful ? 1 : pipelines, max_stages});
+    return strategy(problem(profile, nodes));
+  }
+
+  /// What `plan` asks the strategy, for `explain`. Borrows this partitioner's links beside profile and nodes.
+  [[nodiscard]] Problem problem(const Profile& profile, std::span<const NodeSpec> nodes) const {
+    const bool stateful = std::ranges::any_of(profile.graph.layers, &Layer::stateful);
+    return {profile, nodes, links, objective, stateful ? 1 : pipelines, max_stages};
   }
 };
 

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -20,24 +21,45 @@ struct Charges {
   std::map<std::pair<std::string_view, std::string_view>, double> links;
 };
 
+/// By each stage's `time_us` and `crossing`. The plan must outlive it.
+inline Charges charges_of(const Plan& plan, std::span<const LinkSpec> links) {
+  Charges charges;
+  for (const Pipeline& pipeline : plan.pipelines) {
+    for (std::size_t s = 0; s < pipeline.stages.size(); ++s) {
+      const Stage& stage = pipeline.stages[s];
+      charges.nodes[stage.node] += stage.time_us;
+      if (s + 1 == pipeline.stages.size()) break;
+      const std::string& next = pipeline.stages[s + 1].node;
+      charges.links[{stage.node, next}] += link_time_us(find_link(links, stage.node, next), stage.crossing);
+    }
+  }
+  return charges;
+}
+
 struct Bottleneck {
   double time_us = 0;
-  std::string where;
+  std::string where;      ///< For a person.
+  std::size_t stage = 0;  ///< Of the pipeline, from 0; of a link, the stage that sends.
+  bool link = false;      ///< The link behind the stage, not the stage.
 };
 
 /// What holds a pipeline back: the stage or link that is busy longest a request.
 inline Bottleneck bottleneck(const Pipeline& pipeline, const Charges& charges) {
-  Bottleneck worst{-1, ""};
-  const auto consider = [&](double time_us, auto&& where) {
-    if (time_us > worst.time_us) worst = {time_us, where()};
+  Bottleneck worst;
+  worst.time_us = -1;
+  const auto consider = [&](double time_us, std::size_t stage, bool link) {
+    if (time_us > worst.time_us) worst = Bottleneck{time_us, "", stage, link};
   };
   for (std::size_t s = 0; s < pipeline.stages.size(); ++s) {
     const std::string& node = pipeline.stages[s].node;
-    consider(charges.nodes.at(node), [&] { return fmt::format("stage {} on '{}'", s + 1, node); });
+    consider(charges.nodes.at(node), s, false);
     if (s + 1 == pipeline.stages.size()) break;
-    const std::string& next = pipeline.stages[s + 1].node;
-    consider(charges.links.at({node, next}), [&] { return fmt::format("the link {} -> {}", node, next); });
+    consider(charges.links.at({node, pipeline.stages[s + 1].node}), s, true);
   }
+  if (pipeline.stages.empty()) return worst;
+  const std::string& node = pipeline.stages[worst.stage].node;
+  worst.where = worst.link ? fmt::format("the link {} -> {}", node, pipeline.stages[worst.stage + 1].node)
+                           : fmt::format("stage {} on '{}'", worst.stage + 1, node);
   return worst;
 }
 

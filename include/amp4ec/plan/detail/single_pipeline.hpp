@@ -12,13 +12,19 @@
 
 namespace amp4ec::detail {
 
-/// Moves wished cuts (ascending; cut i lies after layer i) to different valid ones, in order, each to the nearest that
-/// leaves enough behind it for the rest; the earlier one when two are as near. Fewer where fewer are valid.
-inline std::vector<std::size_t> snap_cuts(const LayerGraph& graph, const std::vector<std::size_t>& wished) {
+/// The valid cuts, ascending; cut i lies after layer i.
+inline std::vector<std::size_t> valid_cuts(const LayerGraph& graph) {
   std::vector<std::size_t> valid;
   for (std::size_t i = 0; i < graph.cuts.size(); ++i) {
     if (graph.cuts[i].valid) valid.push_back(i);
   }
+  return valid;
+}
+
+/// Moves wished cuts (ascending) to different valid ones, in order, each to the nearest that leaves enough behind it
+/// for the rest; the earlier one when two are as near. Fewer where fewer are valid.
+inline std::vector<std::size_t> snap_cuts(const LayerGraph& graph, const std::vector<std::size_t>& wished) {
+  const std::vector<std::size_t> valid = valid_cuts(graph);
   if (valid.size() <= wished.size()) return valid;
   std::vector<std::size_t> snapped;
   std::size_t first = 0;
@@ -43,14 +49,18 @@ inline std::size_t stages_wanted(const Problem& problem) {
   return problem.max_stages == 0 ? nodes : std::min(nodes, problem.max_stages);
 }
 
+/// @error NotSupported if several pipelines are asked for, which the strategy of this name does not make.
+inline Result<void> check_single_pipeline(const Problem& problem, std::string_view strategy) {
+  if (problem.pipelines <= 1) return {};
+  return Error{Errc::NotSupported, fmt::format("strategy '{}' makes one pipeline, not {}; use 'optimal' for several",
+                                               strategy, problem.pipelines)};
+}
+
 /// The plan of one pipeline that cuts nearest to the wished places, its stages on the nodes in the given order.
 /// @error PlanInfeasible if a stage does not fit its node; NotSupported if several pipelines are asked for.
 inline Result<Plan> single_pipeline(const Problem& problem, std::string_view strategy,
                                     const std::vector<std::size_t>& wished_cuts) {
-  if (problem.pipelines > 1) {
-    return Error{Errc::NotSupported, fmt::format("strategy '{}' makes one pipeline, not {}; use 'optimal' for several",
-                                                 strategy, problem.pipelines)};
-  }
+  if (const auto single = check_single_pipeline(problem, strategy); !single) return single.error();
   const LayerGraph& graph = problem.profile.graph;
   Plan plan;
   plan.model_hash = graph.model_hash;

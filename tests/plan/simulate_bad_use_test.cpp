@@ -75,7 +75,8 @@ TEST_CASE("absurd options are refused with what is wrong") {
 TEST_CASE("plans that cannot be simulated are refused with what is wrong") {
   refuse_plan([](Plan& p) { p.pipelines.clear(); }, "no pipeline");
   refuse_plan([](Plan& p) { p.pipelines.emplace_back(); }, "pipeline 1 has no stage");
-  refuse_plan([](Plan& p) { p.pipelines[0].stages[1].node = std::string("c"); }, "stage 1 (on 'c'): there is no such node");
+  refuse_plan([](Plan& p) { p.pipelines[0].stages[1].node = std::string("c"); },
+              "stage 1 (on 'c'): there is no such node");
   refuse_plan([](Plan& p) { p.pipelines[0].stages[1].first_layer = 5; }, "1 comes next");
   refuse_plan(
       [](Plan& p) {

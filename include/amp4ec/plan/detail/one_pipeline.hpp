@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <amp4ec/plan/detail/answer.hpp>
+#include <amp4ec/plan/detail/label_search.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+namespace amp4ec::detail {
+
+/// At most so many nodes of each kind are of use to one pipeline: a stage spans a boundary at least.
+inline Counts useful_counts(const SearchSpace& space, std::size_t max_stages) {
+  const std::size_t stages = max_stages == 0 ? space.end() : std::min(space.end(), max_stages);
+  Counts counts;
+  for (std::size_t k = 0; k < space.kinds(); ++k) {
+    const bool useful = space.capacity(k) >= 0;
+    counts.push_back(useful ? static_cast<std::uint32_t>(std::min(stages, space.kind(k).nodes.size())) : 0);
+  }
+  return counts;
+}
+
+/// Labels after which a search for least latency gives up: about 400 MB.
+inline constexpr std::size_t most_labels = 6'000'000;
+
+/// The exact search for one pipeline on at most these nodes.
+class OnePipeline {
+ public:
+  OnePipeline(SearchSpace space, Counts counts, std::size_t max_stages)
+      : space_(std::move(space)), vectors_(std::move(counts)), max_stages_(max_stages) {}
+
+  /// Whether the sets of boundaries of all vectors of nodes are few enough: 128 MB.
+  [[nodiscard]] bool affordable() const { return FinishSets::words_needed(space_, vectors_) <= 0x1p24; }
+
+  [[nodiscard]] Answer solve(Objective objective) {
+    switch (objective) {
+      case Objective::throughput: return most_throughput();
+      case Objective::latency: return least_latency();
+      case Objective::memory: return least_memory();
+    }
+    return {};
+  }
+
+ private:
+  [[nodiscard]] Answer most_throughput() const {
+    const auto found = BottleneckSearch(space_, vectors_, max_stages_).run();
+    if (!found) return {{}, true};
+    // Of the pipelines as quick as that, the one of least latency, if it can be found in reasonable time.
+    const FinishSets finish(space_, vectors_, found->time_us, max_stages_, false);
+    LabelSearch search(space_, vectors_, finish, found->time_us, max_stages_);
+    search.run(found->pieces, most_labels / 20);
+    return {{search.best()}, true};
+  }
+
+  [[nodiscard]] Answer least_latency() const {
+    const FinishSets finish(space_, vectors_, infinity, max_stages_, false);
+    if (!finish.feasible()) return {{}, true};
+    LabelSearch search(space_, vectors_, finish, infinity, max_stages_);
+    search.run(finish.trace(), most_labels);
+    return {{search.best()}, search.complete(), search.lower_bound_us()};
+  }
+
+  [[nodiscard]] Answer least_memory() {
+    const auto largest = [&](const Pieces& pieces) {
+      Bytes most;
+      for (const Piece& piece : pieces) most = std::max(most, space_.segments().memory(piece.from, piece.to));
+      return most.count;
+    };
+    const auto test = [&](std::uint64_t most) {
+      space_.bound_memory(Bytes{most});
+      const FinishSets finish(space_, vectors_, infinity, max_stages_, true);
+      return finish.feasible() ? finish.trace() : Pieces{};
+    };
+    const Pieces any = test(unbounded.count);
+    if (any.empty()) return {{}, true};
+    std::uint64_t low = 0;
+    for (std::size_t b = 0; b < space_.end(); ++b) low = std::max(low, space_.segments().memory(b, b + 1).count);
+    std::uint64_t high = largest(any);
+    while (low < high) {
+      const std::uint64_t middle = low + (high - low) / 2;
+      const Pieces pieces = test(middle);
+      if (pieces.empty()) {
+        low = middle + 1;
+      } else {
+        high = largest(pieces);
+      }
+    }
+    space_.bound_memory(Bytes{high});
+    return most_throughput();
+  }
+
+  SearchSpace space_;
+  CountVectors vectors_;
+  std::size_t max_stages_;
+};
+
+}  // namespace amp4ec::detail

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <amp4ec/plan/detail/large_plan.hpp>
 #include <amp4ec/plan/detail/one_pipeline.hpp>
 #include <amp4ec/plan/detail/several_pipelines.hpp>
 
@@ -33,14 +34,15 @@ inline Answer search_optimal(const Problem& problem) {
   if (bounds.most == 1) {
     OnePipeline search(space, useful_counts(space, problem.max_stages), problem.max_stages);
     if (search.affordable()) return search.solve(problem.objective);
+    return LargePipeline(space, useful_counts(space, problem.max_stages), problem.max_stages).solve(problem.objective);
   } else {
     for (std::size_t k = 0; k < space.kinds(); ++k) {
       counts.push_back(static_cast<std::uint32_t>(space.kind(k).nodes.size()));
     }
     SeveralPipelines search(space, counts, bounds, problem.max_stages);
     if (search.affordable()) return search.solve(problem.objective);
+    return LargePlan(space, counts, bounds, problem.max_stages).solve(problem.objective);
   }
-  return {};
 }
 
 /// The plan of an answer, not evaluated; nodes of one kind are taken in the problem's order.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <amp4ec/plan/detail/bottleneck_search.hpp>
-#include <amp4ec/plan/detail/relaxation.hpp>
+#include <amp4ec/plan/detail/finish_sets.hpp>
+#include <amp4ec/plan/detail/lagrangian_search.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -38,18 +38,18 @@ class LabelSearch {
         finish_(finish),
         most_us_(most_us),
         max_stages_(max_stages == 0 ? space.end() : max_stages),
-        viable_(std::move(viable)),
-        multipliers_(space, vectors.most(), max_stages, most_us, 1) {}
+        viable_(std::move(viable)) {}
 
-  /// known: a viable pipeline within the caps; empty if none is known. most_labels: gives up beyond; then `complete`
-  /// is false.
-  void run(const Pieces& known, std::size_t most_labels) {
+  /// multipliers: for the same counts and bound, with time weight 1. known: a viable pipeline within the caps; empty if
+  /// none is known. most_labels: gives up beyond; then `complete` is false.
+  void run(const Multipliers& multipliers, const Pieces& known, std::size_t most_labels) {
     known_ = known;
+    path_ = &multipliers.path();
+    prices_ = multipliers.prices();
     const double known_us = known.empty() ? infinity : latency_us(space_, known);
-    multipliers_.improve(known.empty() ? 1 : (most_us_ < infinity ? 12 : 40), known_us);
-    lower_bound_us_ = std::min(std::max(multipliers_.bound(), 0.0), known_us);
+    lower_bound_us_ = std::min(std::max(multipliers.bound(), 0.0), known_us);
     all_prices_ = 0;
-    for (std::size_t k = 0; k < vectors_.kinds(); ++k) all_prices_ += multipliers_.prices()[k] * vectors_.most()[k];
+    for (std::size_t k = 0; k < vectors_.kinds(); ++k) all_prices_ += prices_[k] * vectors_.most()[k];
     limit_us_ = std::max(lower_bound_us_, shortest_us);
     double growth = 1.01;
     // The last round has no limit but the known pipeline.
@@ -130,9 +130,8 @@ class LabelSearch {
     const Label label = labels_[parent];
     if (label.stages == max_stages_) return;
     double spent = -all_prices_;  // prices of the nodes used so far, less those of all
-    const std::vector<double>& prices = multipliers_.prices();
     for (std::size_t k = 0; k < vectors_.kinds(); ++k) {
-      if (vectors_.most()[k] > 0) spent += prices[k] * (vectors_.most()[k] - vectors_.count(label.left, k));
+      if (vectors_.most()[k] > 0) spent += prices_[k] * (vectors_.most()[k] - vectors_.count(label.left, k));
     }
     for (std::size_t k = 0; k < vectors_.kinds(); ++k) {
       if (vectors_.count(label.left, k) == 0) continue;
@@ -140,14 +139,14 @@ class LabelSearch {
       if (link_us > most_us_) continue;
       const std::size_t left = label.left - vectors_.one(k);
       if (!viable_.empty() && !viable_[left]) continue;
-      const double room_us = limit_us_ - label.sum_us - link_us - (spent + prices[k]);
+      const double room_us = limit_us_ - label.sum_us - link_us - (spent + prices_[k]);
       const double speed = space_.kind(k).speed;
       const Segments& segments = space_.segments();
       const double most_share = segments.share_us(label.boundary) + most_us_ * speed * (1 + 1e-12);
       for (std::size_t to = label.boundary + 1; to <= space_.reach(k, label.boundary); ++to) {
         if (segments.share_us(to) > most_share) break;
         const double time_us = space_.stage_us(k, label.boundary, to);
-        if (time_us > most_us_ || time_us + multipliers_.path().to_go(to, k) > room_us) continue;
+        if (time_us > most_us_ || time_us + path_->to_go(to, k) > room_us) continue;
         if (!finish_.can_finish(left, k, to)) continue;
         insert({label.sum_us + link_us + time_us, std::max({label.longest_us, link_us, time_us}), left,
                 static_cast<std::uint32_t>(k), static_cast<std::uint32_t>(to), label.stages + 1, parent});
@@ -179,7 +178,8 @@ class LabelSearch {
   double most_us_;
   std::size_t max_stages_;
   std::vector<bool> viable_;
-  Multipliers multipliers_;
+  const PricedPath* path_ = nullptr;  // while `run` runs
+  std::vector<double> prices_;
   double all_prices_ = 0;
   double limit_us_ = 0;
   double lower_bound_us_ = 0;
@@ -189,5 +189,19 @@ class LabelSearch {
   std::vector<At> at_;              // [boundary]
   std::vector<std::int32_t> ends_;  // labels at the end of the model
 };
+
+/// Of the pipelines within a bottleneck on at most these nodes, the one of least latency, if it can be found in
+/// reasonable time: else some such pipeline. Empty if there is none.
+inline Pieces shortest_within(const SearchSpace& space, const CountVectors& vectors, double most_us,
+                              std::size_t max_stages, std::size_t most_labels) {
+  const FinishSets finish(space, vectors, most_us, max_stages, false);
+  if (!finish.feasible()) return {};
+  const Pieces known = finish.trace();
+  Multipliers multipliers(space, vectors.most(), max_stages, most_us, 1);
+  multipliers.improve(12, latency_us(space, known));
+  LabelSearch search(space, vectors, finish, most_us, max_stages);
+  search.run(multipliers, known, most_labels);
+  return search.best();
+}
 
 }  // namespace amp4ec::detail

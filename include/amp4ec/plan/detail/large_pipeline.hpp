@@ -4,7 +4,7 @@
 #include <amp4ec/plan/detail/answer.hpp>
 #include <amp4ec/plan/detail/beam_search.hpp>
 #include <amp4ec/plan/detail/bottleneck_search.hpp>
-#include <amp4ec/plan/detail/relaxation.hpp>
+#include <amp4ec/plan/detail/lagrangian_search.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -62,7 +62,6 @@ class LargePipeline {
 
  private:
   static constexpr std::size_t narrow = 20;
-  static constexpr std::size_t wide = 60;
 
   [[nodiscard]] Answer most_throughput() const {
     const Pieces best = quickest(narrow);
@@ -78,33 +77,11 @@ class LargePipeline {
   }
 
   [[nodiscard]] Answer least_latency() const {
-    // Longer passes are made fewer times.
-    double steps = 0;
-    for (std::size_t k = 0; k < counts_.size(); ++k) {
-      for (std::size_t from = 0; from < space_.end() && counts_[k] > 0; ++from) {
-        steps += static_cast<double>(space_.reach(k, from) - from);
-      }
-    }
-    const auto passes = static_cast<std::size_t>(std::clamp(2e8 / steps, 4.0, 60.0));
-    Multipliers multipliers(space_, counts_, max_stages_, infinity, 1);
-    BeamSearch beam(space_, counts_, max_stages_, wide);
-    multipliers.improve(1, 0);
-    if (multipliers.bound() == infinity) return {{}, true};
-    Pieces best = multipliers.best_real();
-    const auto consider = [&](const Pieces& pieces) {
-      if (!pieces.empty() && (best.empty() || latency_us(space_, pieces) < latency_us(space_, best))) best = pieces;
-    };
-    consider(beam.shortest(multipliers.path(), multipliers.prices(), infinity));
-    if (best.empty()) consider(beam.within(infinity));
-    const double target_us = best.empty() ? 2 * multipliers.bound() : latency_us(space_, best);
-    if (multipliers.bound() < target_us) {
-      multipliers.improve(passes, target_us);
-      consider(multipliers.best_real());
-      consider(beam.shortest(multipliers.path(), multipliers.prices(), infinity));
-    }
-    if (best.empty()) return {{}, impossible(space_, infinity)};
-    const double bound_us = multipliers.bound();
-    return {{best}, latency_us(space_, best) <= bound_us * (1 + 1e-9), bound_us};
+    LagrangianSearch search(space_, counts_, max_stages_);
+    search.run(8e8);
+    if (search.best().empty()) return {{}, search.bound_us() == infinity || impossible(space_, infinity)};
+    const double best_us = latency_us(space_, search.best());
+    return {{search.best()}, best_us <= search.bound_us() * (1 + 1e-9), search.bound_us()};
   }
 
   [[nodiscard]] Answer least_memory() {
@@ -150,11 +127,12 @@ class LargePipeline {
   [[nodiscard]] bool impossible(const SearchSpace& space, double most_us) const {
     // Good prices are what the nodes can take: of time where that is bounded, else of memory.
     Multipliers multipliers(space, counts_, max_stages_, most_us, 0);
+    const double whole = std::max(space.segments().weights(space.end()), 1.0);
+    std::vector<double> prices;
     for (std::size_t k = 0; k < counts_.size(); ++k) {
-      const double whole = space.segments().weights(space.end());
-      multipliers.prices()[k] =
-          most_us < infinity ? space.kind(k).speed : std::clamp(space.capacity(k), 0.0, std::max(whole, 1.0));
+      prices.push_back(most_us < infinity ? space.kind(k).speed : std::clamp(space.capacity(k), 0.0, whole));
     }
+    multipliers.start_from(std::move(prices));
     multipliers.improve(20, 0);
     return multipliers.bound() > 1e-9;
   }

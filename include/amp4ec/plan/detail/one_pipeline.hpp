@@ -22,8 +22,12 @@ inline Counts useful_counts(const SearchSpace& space, std::size_t max_stages) {
   return counts;
 }
 
-/// Labels after which a search for least latency gives up: about 400 MB.
-inline constexpr std::size_t most_labels = 6'000'000;
+/// Labels after which a search for least latency gives up: as many as twelve different nodes and two hundred boundaries
+/// can have (about 500 MB, if no bound cut them down), and fewer where that would take minutes.
+inline std::size_t most_labels(const CountVectors& vectors) {
+  return vectors.size() <= 4096 || vectors.kinds() <= 4 ? 6'000'000 : 200'000;
+}
+inline constexpr std::size_t most_labels_for_ties = 200'000;
 
 /// The exact search for one pipeline on at most these nodes.
 class OnePipeline {
@@ -47,18 +51,17 @@ class OnePipeline {
   [[nodiscard]] Answer most_throughput() const {
     const auto found = BottleneckSearch(space_, vectors_, max_stages_).run();
     if (!found) return {{}, true};
-    // Of the pipelines as quick as that, the one of least latency, if it can be found in reasonable time.
-    const FinishSets finish(space_, vectors_, found->time_us, max_stages_, false);
-    LabelSearch search(space_, vectors_, finish, found->time_us, max_stages_);
-    search.run(found->pieces, most_labels / 20);
-    return {{search.best()}, true};
+    return {{shortest_within(space_, vectors_, found->time_us, max_stages_, most_labels_for_ties)}, true};
   }
 
   [[nodiscard]] Answer least_latency() const {
     const FinishSets finish(space_, vectors_, infinity, max_stages_, false);
     if (!finish.feasible()) return {{}, true};
+    LagrangianSearch bounds(space_, vectors_.most(), max_stages_);
+    bounds.run(4e8);
+    const Pieces known = bounds.best().empty() ? finish.trace() : bounds.best();
     LabelSearch search(space_, vectors_, finish, infinity, max_stages_);
-    search.run(finish.trace(), most_labels);
+    search.run(bounds.multipliers(), known, most_labels(vectors_));
     return {{search.best()}, search.complete(), search.lower_bound_us()};
   }
 

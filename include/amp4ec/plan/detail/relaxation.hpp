@@ -33,7 +33,6 @@ class PricedPath {
     std::fill(starts_.begin(), starts_.end(), Start{});
     const std::size_t width = space_.kinds();
     const Segments& segments = space_.segments();
-    const double slack = 1 + 1e-12;
     for (std::size_t from = space_.end(); from-- > 0;) {
       Start* here = starts_.data() + from * width;
       for (const std::size_t k : kinds_) {
@@ -97,11 +96,14 @@ class PricedPath {
     std::size_t to = 0;
   };
 
-  /// Whether links matter at all: whether one may be too slow, or time counts.
+  /// Links matter if one may be too slow, or if time counts.
   void find_link_times() {
     for (const std::size_t from : kinds_) {
       for (const std::size_t to : kinds_) {
-        if (space_.link(from, to) == nullptr) continue;
+        const LinkSpec* link = space_.link(from, to);
+        slopes_.emplace_back();
+        if (link == nullptr) continue;
+        slopes_.back() = {link->latency_us, 1e6 / static_cast<double>(link->bandwidth.count)};
         if (time_weight_ > 0) links_matter_ = true;
         for (std::size_t b = 1; b < space_.end() && !links_matter_; ++b) {
           links_matter_ = space_.link_us(from, to, b) > most_us_;
@@ -113,7 +115,7 @@ class PricedPath {
   [[nodiscard]] double link_cost(std::size_t from, std::size_t to, std::size_t boundary) const {
     if (!links_matter_ || space_.link(from, to) == nullptr) return 0;
     const double time_us = space_.link_us(from, to, boundary);
-    return time_us > most_us_ ? infinity : time_weight_ * time_us;
+    return time_us > most_us_ * slack ? infinity : time_weight_ * time_us;
   }
 
   void arrive(std::size_t boundary, const Start* starts) {
@@ -124,20 +126,34 @@ class PricedPath {
       for (const std::size_t k : kinds_) to_go[k] = least;
       return;
     }
+    const auto bytes = static_cast<double>(space_.segments().crossing(boundary).count);
+    const Slope* slope = slopes_.data();
     for (const std::size_t from : kinds_) {
       double least = infinity;
       for (const std::size_t to : kinds_) {
-        if (starts[to].cost < least) least = std::min(least, starts[to].cost + link_cost(from, to, boundary));
+        const double time_us = slope->latency_us + bytes * slope->us_per_byte;
+        ++slope;
+        if (time_us <= most_us_ * slack) least = std::min(least, starts[to].cost + time_weight_ * time_us);
       }
       to_go[from] = least;
     }
   }
+
+  /// Relaxed bounds stay bounds when a time is rounded.
+  static constexpr double slack = 1 + 1e-12;
+
+  /// A link's time is linear in what crosses.
+  struct Slope {
+    double latency_us = 0;
+    double us_per_byte = 0;
+  };
 
   const SearchSpace& space_;
   double most_us_;
   double time_weight_;
   bool links_matter_ = false;
   std::vector<std::size_t> kinds_;
+  std::vector<Slope> slopes_;  // [place in kinds_ of the sender][of the receiver]
   std::vector<double> to_go_;  // [boundary][kind]
   std::vector<Start> starts_;  // [boundary][kind]
 };
@@ -154,7 +170,8 @@ class Multipliers {
     prices_.assign(counts.size(), 0);
   }
 
-  [[nodiscard]] std::vector<double>& prices() noexcept { return prices_; }
+  [[nodiscard]] const std::vector<double>& prices() const noexcept { return prices_; }
+  void start_from(std::vector<double> prices) { prices_ = std::move(prices); }
   [[nodiscard]] const PricedPath& path() const noexcept { return path_; }
   [[nodiscard]] const Pieces& best_real() const noexcept { return best_real_; }
   [[nodiscard]] double bound() const noexcept { return bound_; }

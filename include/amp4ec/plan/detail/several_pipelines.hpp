@@ -63,11 +63,7 @@ class SeveralPipelines {
 
   /// Of the pipelines on at most these nodes with at most this bottleneck: the one of least latency.
   [[nodiscard]] Pieces shortest(std::size_t v, double most_us) const {
-    const CountVectors within(vectors_.counts(v));
-    const FinishSets finish(space_, within, most_us, max_stages_, false);
-    LabelSearch search(space_, within, finish, most_us, max_stages_);
-    search.run(finish.trace(), most_labels / 20);
-    return search.best();
+    return shortest_within(space_, CountVectors(vectors_.counts(v)), most_us, max_stages_, most_labels_for_ties);
   }
 
   [[nodiscard]] Answer most_throughput() const {
@@ -106,7 +102,9 @@ class SeveralPipelines {
     std::vector<bool> viable(vectors_.size());
     for (std::size_t v = 0; v < viable.size(); ++v) viable[v] = others.best(v) != -infinity;
     LabelSearch by_latency(space_, vectors_, finish, infinity, max_stages_, viable);
-    by_latency.run(rest.exactly > 0 ? Pieces{} : finish.trace(), most_labels);
+    LagrangianSearch bounds(space_, vectors_.most(), max_stages_);
+    bounds.run(4e8);
+    by_latency.run(bounds.multipliers(), rest.exactly > 0 ? Pieces{} : bounds.best(), most_labels(vectors_));
 
     const std::vector<LabelSearch::Label> ends = by_latency.ends();
     const LabelSearch::Label* first = nullptr;

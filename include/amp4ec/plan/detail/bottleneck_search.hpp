@@ -60,6 +60,31 @@ inline double bottleneck_bound_us(const SearchSpace& space, const Counts& counts
   return bound;
 }
 
+/// In no pipeline is the largest stage smaller: together the nodes hold all layers, and one of them those between two
+/// neighbouring boundaries.
+inline Bytes stage_memory_bound(const SearchSpace& space, const Counts& counts, std::size_t max_stages) {
+  const Segments& segments = space.segments();
+  const std::uint64_t fixed = segments.memory(0, 0).count;
+  std::uint64_t bound = fixed;
+  for (std::size_t b = 0; b < space.end(); ++b) bound = std::max(bound, segments.memory(b, b + 1).count);
+  const double stages = static_cast<double>(max_stages == 0 ? space.end() : max_stages);
+  const auto held = [&](double most) {
+    double sum = 0;
+    for (std::size_t k = 0; k < counts.size(); ++k) {
+      if (counts[k] > 0) sum += counts[k] * std::clamp(space.capacity(k), 0.0, most);
+    }
+    return std::min(sum, stages * most);
+  };
+  const double whole = segments.weights(space.end());
+  double low = 0;
+  double high = whole;
+  for (int step = 0; step < 50; ++step) {
+    const double middle = (low + high) / 2;
+    (held(middle) < whole * (1 - 1e-12) ? low : high) = middle;
+  }
+  return Bytes{std::max(bound, fixed + static_cast<std::uint64_t>(low))};
+}
+
 /// Every time that a stage or a link may take, strictly between two bounds; ascending, each once.
 inline std::vector<double> times_between(const SearchSpace& space, const Counts& counts, double low, double high) {
   std::vector<double> times;

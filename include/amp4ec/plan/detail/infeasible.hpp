@@ -127,7 +127,7 @@ class Infeasibility {
           format_bytes(whole), format_bytes(segments.memory(0, 0)), problem_.nodes.size());
     }
     Bytes together;
-    for (const NodeSpec& node : problem_.nodes) together += node.memory;
+    for (const NodeSpec& node : problem_.nodes) together += std::min(node.memory, Bytes{1ULL << 50U});  // no overflow
     return fmt::format(
         "the nodes' memory is too small even together: the whole model needs {}, a worker alone {}, the {} nodes have "
         "{} in all",

@@ -9,8 +9,8 @@
 
 namespace amp4ec::detail {
 
-/// A pipeline of little latency, and a bound that no pipeline is below: rounds of the subgradient method, and after each
-/// a beam search by its prices.
+/// A pipeline of little latency, and a bound that no pipeline is below: rounds of the subgradient method, and after
+/// each a beam search by its prices.
 class LagrangianSearch {
  public:
   LagrangianSearch(const SearchSpace& space, const Counts& counts, std::size_t max_stages)

@@ -15,6 +15,35 @@
 
 namespace amp4ec::detail {
 
+/// The quickest pipeline that a beam of this width finds on these nodes, by bisection; empty if none.
+inline Pieces quickest_pipeline(const SearchSpace& space, const Counts& counts, std::size_t max_stages,
+                                std::size_t width) {
+  BeamSearch beam(space, counts, max_stages, width);
+  const double bound_us = bottleneck_bound_us(space, counts, max_stages);
+  if (bound_us == infinity) return {};
+  double failed_us = std::max(bound_us, shortest_us);
+  Pieces best;
+  double factor = 1.01;
+  for (int step = 0; step < 9 && best.empty(); ++step, factor *= factor) {
+    best = beam.within(failed_us * factor);
+    if (best.empty()) failed_us *= factor;
+  }
+  if (best.empty()) best = beam.within(infinity);
+  if (best.empty()) return {};
+  double best_us = bottleneck_us(space, best);
+  while (best_us > failed_us * 1.002) {
+    const double middle_us = std::sqrt(best_us * failed_us);
+    Pieces pieces = beam.within(middle_us);
+    if (pieces.empty()) {
+      failed_us = middle_us;
+    } else {
+      best = std::move(pieces);
+      best_us = bottleneck_us(space, best);
+    }
+  }
+  return best;
+}
+
 /// One pipeline where the exact search is too large: a beam search finds it, the Lagrangian relaxation says how far it
 /// may be from the best. Both bisect over the bottleneck (or the largest stage); a bound counts only once it is proven.
 class LargePipeline {
@@ -32,39 +61,11 @@ class LargePipeline {
     return {};
   }
 
-  /// The pipeline that a beam of this width finds; empty if none.
-  [[nodiscard]] Pieces quickest(std::size_t width) const {
-    BeamSearch beam(space_, counts_, max_stages_, width);
-    const double bound_us = bottleneck_bound_us(space_, counts_, max_stages_);
-    if (bound_us == infinity) return {};
-    double failed_us = std::max(bound_us, shortest_us);
-    Pieces best;
-    double factor = 1.01;
-    for (int step = 0; step < 9 && best.empty(); ++step, factor *= factor) {
-      best = beam.within(failed_us * factor);
-      if (best.empty()) failed_us *= factor;
-    }
-    if (best.empty()) best = beam.within(infinity);
-    if (best.empty()) return {};
-    double best_us = bottleneck_us(space_, best);
-    while (best_us > failed_us * 1.002) {
-      const double middle_us = std::sqrt(best_us * failed_us);
-      Pieces pieces = beam.within(middle_us);
-      if (pieces.empty()) {
-        failed_us = middle_us;
-      } else {
-        best = std::move(pieces);
-        best_us = bottleneck_us(space_, best);
-      }
-    }
-    return best;
-  }
-
  private:
   static constexpr std::size_t narrow = 20;
 
   [[nodiscard]] Answer most_throughput() const {
-    const Pieces best = quickest(narrow);
+    const Pieces best = quickest_pipeline(space_, counts_, max_stages_, narrow);
     if (best.empty()) return {{}, impossible(space_, infinity)};
     const double best_us = bottleneck_us(space_, best);
     double proven_us = std::max(bottleneck_bound_us(space_, counts_, max_stages_) * (1 - 1e-12), shortest_us);
@@ -96,10 +97,7 @@ class LargePipeline {
     };
     const Pieces any = test(unbounded.count);
     if (any.empty()) return {{}, impossible(space_, infinity)};
-    std::uint64_t failed = 0;
-    for (std::size_t b = 0; b < space_.end(); ++b) {
-      failed = std::max(failed, space_.segments().memory(b, b + 1).count - 1);
-    }
+    std::uint64_t failed = stage_memory_bound(space_, counts_, max_stages_).count - 1;
     std::uint64_t proven = failed;  // no plan has stages of this size or less
     std::uint64_t best = largest(any);
     while (best - failed > 1 + best / 2000) {

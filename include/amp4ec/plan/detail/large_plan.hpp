@@ -179,7 +179,7 @@ class LargePlan {
   }
 
   void make(Group& group) const {
-    group.pieces = LargePipeline(space_, useful(group.nodes), max_stages_).quickest(total(group.nodes) > 16 ? 20 : 10);
+    group.pieces = quickest_pipeline(space_, useful(group.nodes), max_stages_, total(group.nodes) > 16 ? 20 : 10);
     group.rate = group.pieces.empty() ? 0 : rate_rps(bottleneck_us(space_, group.pieces));
   }
 

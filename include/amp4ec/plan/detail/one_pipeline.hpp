@@ -78,9 +78,16 @@ class OnePipeline {
     };
     const Pieces any = test(unbounded.count);
     if (any.empty()) return {{}, true};
-    std::uint64_t low = 0;
-    for (std::size_t b = 0; b < space_.end(); ++b) low = std::max(low, space_.segments().memory(b, b + 1).count);
+    std::uint64_t low = stage_memory_bound(space_, vectors_.most(), max_stages_).count;
     std::uint64_t high = largest(any);
+    for (std::uint64_t stride = 1 + low / 256; low + stride < high; stride *= 2) {  // the bound is close as a rule
+      const Pieces pieces = test(low + stride);
+      if (!pieces.empty()) {
+        high = largest(pieces);
+        break;
+      }
+      low += stride + 1;
+    }
     while (low < high) {
       const std::uint64_t middle = low + (high - low) / 2;
       const Pieces pieces = test(middle);

@@ -4,11 +4,15 @@
 #include <amp4ec/plan/detail/large_plan.hpp>
 #include <amp4ec/plan/detail/one_pipeline.hpp>
 #include <amp4ec/plan/detail/several_pipelines.hpp>
+#include <amp4ec/plan/detail/shared_search.hpp>
+#include <amp4ec/plan/evaluate.hpp>
 
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <map>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -19,30 +23,28 @@ namespace amp4ec::detail {
 inline PipelineBounds pipeline_bounds(const Problem& problem) {
   const bool stateful = std::ranges::any_of(problem.profile.graph.layers, &Layer::stateful);
   PipelineBounds bounds{problem.pipelines, problem.max_pipelines};
+  if (bounds.most >= problem.nodes.size()) bounds.most = 0;
   if (problem.nodes.size() == 1 || stateful || !problem.pins.empty()) bounds.most = 1;
   if (bounds.exactly > 0) bounds.most = bounds.most == 0 ? bounds.exactly : std::min(bounds.most, bounds.exactly);
   return bounds;
 }
 
-/// The best plan of a problem, by the exact search that is quickest for it; without pipelines if there is none.
-inline Answer search_optimal(const Problem& problem) {
-  const PipelineBounds bounds = pipeline_bounds(problem);
-  if (bounds.most > 0 && bounds.exactly > bounds.most) return {{}, true};
-  if (bounds.exactly > problem.nodes.size()) return {{}, true};
-  SearchSpace space(problem);
-  Counts counts;
+/// The best plan in which a node holds one stage, by the exact search that is quickest for it, or by the large one.
+inline Answer search_unshared(const Problem& problem, const SearchSpace& space, PipelineBounds bounds) {
+  const std::size_t max_stages = problem.max_stages;
   if (bounds.most == 1) {
-    OnePipeline search(space, useful_counts(space, problem.max_stages), problem.max_stages);
-    if (search.affordable()) return search.solve(problem.objective);
-    return LargePipeline(space, useful_counts(space, problem.max_stages), problem.max_stages).solve(problem.objective);
-  } else {
-    for (std::size_t k = 0; k < space.kinds(); ++k) {
-      counts.push_back(static_cast<std::uint32_t>(space.kind(k).nodes.size()));
-    }
-    SeveralPipelines search(space, counts, bounds, problem.max_stages);
-    if (search.affordable()) return search.solve(problem.objective);
-    return LargePlan(space, counts, bounds, problem.max_stages).solve(problem.objective);
+    const Counts counts = useful_counts(space, max_stages);
+    OnePipeline search(space, counts, max_stages);
+    return search.affordable() ? search.solve(problem.objective)
+                               : LargePipeline(space, counts, max_stages).solve(problem.objective);
   }
+  Counts counts;
+  for (std::size_t k = 0; k < space.kinds(); ++k) {
+    counts.push_back(static_cast<std::uint32_t>(space.kind(k).nodes.size()));
+  }
+  SeveralPipelines search(space, counts, bounds, max_stages);
+  return search.affordable() ? search.solve(problem.objective)
+                             : LargePlan(space, counts, bounds, max_stages).solve(problem.objective);
 }
 
 /// The plan of an answer, not evaluated; nodes of one kind are taken in the problem's order.
@@ -57,7 +59,8 @@ inline Plan to_plan(const Problem& problem, const Answer& answer) {
     Pipeline& pipeline = plan.pipelines.emplace_back();
     for (const Piece& piece : pieces) {
       Stage& stage = pipeline.stages.emplace_back();
-      stage.node = problem.nodes[space.kind(piece.kind).nodes[used[piece.kind]++]].name;
+      const std::size_t next = problem.shared_nodes ? 0 : used[piece.kind]++;
+      stage.node = problem.nodes[space.kind(piece.kind).nodes[next]].name;
       stage.first_layer = space.segments().first_layer(piece.from);
       stage.last_layer = space.segments().last_layer(piece.to);
     }
@@ -65,11 +68,12 @@ inline Plan to_plan(const Problem& problem, const Answer& answer) {
   return plan;
 }
 
-/// The largest memory that a node must hold for one pipeline.
+/// The largest memory that a node must hold.
 inline Bytes largest_memory(const Plan& plan) {
+  std::map<std::string_view, Bytes> held;
   Bytes largest;
   for (const Pipeline& pipeline : plan.pipelines) {
-    for (const Stage& stage : pipeline.stages) largest = std::max(largest, stage.memory);
+    for (const Stage& stage : pipeline.stages) largest = std::max(largest, held[stage.node] += stage.memory);
   }
   return largest;
 }
@@ -81,6 +85,28 @@ inline double gap(Objective objective, const Plan& plan, const Answer& answer) {
   if (objective == Objective::latency) value = plan.predicted.latency_ms * 1e3;
   if (objective == Objective::memory) value = static_cast<double>(largest_memory(plan).count);
   return answer.bound > 0 ? std::abs(value - answer.bound) / answer.bound : infinity;
+}
+
+/// The best plan of a problem; without pipelines if none was found.
+inline Answer search_optimal(const Problem& problem) {
+  const PipelineBounds bounds = pipeline_bounds(problem);
+  if (bounds.most > 0 && bounds.exactly > bounds.most) return {{}, true};
+  if (bounds.exactly > problem.nodes.size()) return {{}, true};
+  const SearchSpace space(problem);
+  if (!problem.shared_nodes) return search_unshared(problem, space, bounds);
+  const std::vector<NodeKind> alike = KindFinder(problem, false).take();
+  Answer shared = SharedSearch(space, alike, bounds, problem.max_stages).solve(problem.objective);
+  if (shared.exact) return shared;
+  // Plans with one stage a node are plans too: the better of the two.
+  Answer unshared = search_unshared(problem, space, bounds);
+  const auto distance = [&](Answer& answer) {
+    answer.exact = false;
+    answer.bound = SharedSearch::bound(space, problem.objective);
+    if (answer.pipelines.empty()) return infinity;
+    const auto plan = evaluate(to_plan(problem, answer), problem.profile, problem.nodes, problem.links);
+    return plan ? gap(problem.objective, *plan, answer) : infinity;
+  };
+  return distance(shared) < distance(unshared) ? shared : unshared;
 }
 
 /// Says what splitting brings.

@@ -18,8 +18,12 @@ namespace amp4ec::detail {
 /// nodes' choices leave short. O(k b s) a step for k kinds, b boundaries and s boundaries that a segment spans.
 class RateBound {
  public:
-  RateBound(const SearchSpace& space, const Counts& counts) : space_(space), counts_(counts) {
-    find_links();
+  /// Where a node may hold several stages, its segments may use different links at once: then links are ignored.
+  enum class Links { counted, ignored };
+
+  RateBound(const SearchSpace& space, const Counts& counts, Links links = Links::counted)
+      : space_(space), counts_(counts) {
+    find_links(links == Links::counted && space.linked());
     weight_.resize(space.end());
     const double whole_us = space.segments().share_us(space.end());
     for (std::size_t b = 0; b < space.end(); ++b) {
@@ -49,11 +53,11 @@ class RateBound {
 
  private:
   /// The quickest link into and out of a kind at each boundary; nothing comes in at the start or goes out at the end.
-  void find_links() {
+  void find_links(bool counted) {
     const std::size_t width = space_.end() + 1;
     in_us_.assign(space_.kinds() * width, 0);
     out_us_.assign(space_.kinds() * width, 0);
-    if (!space_.linked()) return;
+    if (!counted) return;
     for (std::size_t k = 0; k < space_.kinds(); ++k) {
       for (std::size_t b = 1; b < space_.end(); ++b) {
         double in = infinity;

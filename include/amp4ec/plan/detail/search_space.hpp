@@ -39,7 +39,8 @@ using Pieces = std::vector<Piece>;
 /// every other node, and the same one to each other in both directions.
 class KindFinder {
  public:
-  explicit KindFinder(const Problem& problem) : links_(problem.nodes.size()) {
+  /// apart: every node becomes a kind of its own.
+  KindFinder(const Problem& problem, bool apart) : links_(problem.nodes.size()) {
     std::unordered_map<std::string_view, std::size_t> index;
     for (std::size_t n = 0; n < problem.nodes.size(); ++n) index.emplace(problem.nodes[n].name, n);
     for (const LinkSpec& link : problem.links) {
@@ -59,7 +60,7 @@ class KindFinder {
       auto& similar = known[{node_speed(node), memory.count}];
       const auto same = std::ranges::find_if(similar, [&](std::size_t k) {
         const std::size_t other = kinds_[k].nodes.front();
-        return !pinned[n] && !pinned[other] && alike(n, other);
+        return !apart && !pinned[n] && !pinned[other] && alike(n, other);
       });
       if (same != similar.end()) {
         kinds_[*same].nodes.push_back(n);
@@ -104,7 +105,7 @@ class KindFinder {
 class SearchSpace {
  public:
   explicit SearchSpace(const Problem& problem)
-      : segments_(problem.profile, problem.forbidden_cuts), kinds_(KindFinder(problem).take()) {
+      : segments_(problem.profile, problem.forbidden_cuts), kinds_(KindFinder(problem, problem.shared_nodes).take()) {
     links_.assign(kinds_.size() * kinds_.size(), nullptr);
     std::unordered_map<std::string_view, std::size_t> kind_of;
     for (std::size_t k = 0; k < kinds_.size(); ++k) {

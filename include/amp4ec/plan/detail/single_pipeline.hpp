@@ -6,18 +6,21 @@
 #include <algorithm>
 #include <cstddef>
 #include <iterator>
+#include <span>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 namespace amp4ec::detail {
 
-/// Moves wished cuts (ascending; cut i lies after layer i) to different valid ones, in order, each to the nearest that
-/// leaves enough behind it for the rest; the earlier one when two are as near. Fewer where fewer are valid.
-inline std::vector<std::size_t> snap_cuts(const LayerGraph& graph, const std::vector<std::size_t>& wished) {
+/// Moves wished cuts (ascending; cut i lies after layer i) to different valid ones that are not forbidden, in order,
+/// each to the nearest that leaves enough behind it for the rest; the earlier one when two are as near. Fewer where
+/// fewer are valid.
+inline std::vector<std::size_t> snap_cuts(const LayerGraph& graph, const std::vector<std::size_t>& wished,
+                                          std::span<const std::size_t> forbidden = {}) {
   std::vector<std::size_t> valid;
   for (std::size_t i = 0; i < graph.cuts.size(); ++i) {
-    if (graph.cuts[i].valid) valid.push_back(i);
+    if (graph.cuts[i].valid && std::ranges::find(forbidden, i) == forbidden.end()) valid.push_back(i);
   }
   if (valid.size() <= wished.size()) return valid;
   std::vector<std::size_t> snapped;
@@ -44,12 +47,17 @@ inline std::size_t stages_wanted(const Problem& problem) {
 }
 
 /// The plan of one pipeline that cuts nearest to the wished places, its stages on the nodes in the given order.
-/// @error PlanInfeasible if a stage does not fit its node; NotSupported if several pipelines are asked for.
+/// Forbidden cuts and bounds are honoured.
+/// @error PlanInfeasible if a stage does not fit its node; NotSupported if several pipelines or pins are asked for.
 inline Result<Plan> single_pipeline(const Problem& problem, std::string_view strategy,
                                     const std::vector<std::size_t>& wished_cuts) {
   if (problem.pipelines > 1) {
     return Error{Errc::NotSupported, fmt::format("strategy '{}' makes one pipeline, not {}; use 'optimal' for several",
                                                  strategy, problem.pipelines)};
+  }
+  if (!problem.pins.empty()) {
+    return Error{Errc::NotSupported,
+                 fmt::format("strategy '{}' does not place pinned layers; use 'optimal' or drop the pins", strategy)};
   }
   const LayerGraph& graph = problem.profile.graph;
   Plan plan;
@@ -57,7 +65,7 @@ inline Result<Plan> single_pipeline(const Problem& problem, std::string_view str
   plan.strategy = strategy;
   plan.objective = to_string(problem.objective);
 
-  std::vector<std::size_t> ends = snap_cuts(graph, wished_cuts);
+  std::vector<std::size_t> ends = snap_cuts(graph, wished_cuts, problem.forbidden_cuts);
   ends.push_back(graph.layers.size() - 1);
   Pipeline pipeline;
   std::size_t first = 0;

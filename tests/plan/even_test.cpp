@@ -63,6 +63,11 @@ TEST_CASE("a partitioner hands its settings to the strategy") {
   REQUIRE(plan.pipelines.size() == 1);
   CHECK(plan.pipelines[0].stages.size() == 2);
   CHECK(plan.objective == "memory");
+  partitioner.forbidden_cuts = {0};
+  partitioner.pins = {{2, 2, "a"}};
+  const Plan limited = partitioner.plan(profile, three).value();
+  CHECK(limited.pipelines[0].stages.back().node == "a");
+  CHECK(limited.pipelines[0].stages[0].last_layer == 1);
   partitioner.strategy = [](const Problem&) -> Result<Plan> { return Error{Errc::Internal, "mine"}; };
   CHECK(partitioner.plan(profile, three).error().message == "mine");
 }
@@ -84,4 +89,16 @@ TEST_CASE("strategies refuse what they cannot plan") {
     CHECK(refused.error().code == Errc::NotSupported);
     CHECK(refused.error().message.find("makes one pipeline, not 2") != std::string::npos);
   }
+  const std::vector<Pin> pins{{1, 1, "b"}};
+  Problem pinned{profile, three};
+  pinned.pins = pins;
+  CHECK(plan_even(pinned).error().code == Errc::NotSupported);
+  CHECK(plan_amp4ec_greedy(pinned).error().message.find("pinned layers") != std::string::npos);
+}
+
+TEST_CASE("even leaves out forbidden cuts") {
+  const std::vector<std::size_t> forbidden{2, 5};
+  const Profile profile = sample_profile(std::vector<double>(9, 1));
+  const Plan plan = plan_even({profile, three, {}, Objective::throughput, 0, 0, 0, {}, forbidden}).value();
+  CHECK(last_layers(plan) == std::vector<std::size_t>{1, 4, 8});
 }

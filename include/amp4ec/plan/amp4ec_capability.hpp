@@ -67,7 +67,7 @@ inline std::vector<double> costs_before_cuts(const Profile& profile) {
 /// @error PlanInfeasible, NotSupported (several pipelines), and what `validate_problem` refuses.
 inline Result<Plan> plan_amp4ec_capability(const Problem& problem) {
   if (const auto valid = validate_problem(problem); !valid) return valid.error();
-  const std::vector<std::size_t> valid = detail::valid_cuts(problem.profile.graph);
+  const std::vector<std::size_t> valid = detail::valid_cuts(problem.profile.graph, problem.forbidden_cuts);
   const std::size_t stages = std::min(detail::stages_wanted(problem), valid.size() + 1);
   const std::vector<double> shares = capability_shares(problem.nodes.first(stages));
   const std::vector<double> costs = detail::costs_before_cuts(problem.profile);

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <span>
+#include <string>
 #include <string_view>
 
 namespace amp4ec {
@@ -37,14 +38,29 @@ inline Result<Objective> parse_objective(std::string_view name) {
   return Error{Errc::InvalidArgument, fmt::format("'{}' is not an objective; use throughput, latency or memory", name)};
 }
 
-/// What a strategy is asked. Borrows everything: profile, nodes and links must outlive it.
+/// Layers first_layer..last_layer (both included) run on this node, in every pipeline: a stage that holds one of them
+/// is on that node.
+struct Pin {
+  std::size_t first_layer = 0;
+  std::size_t last_layer = 0;
+  std::string node;
+
+  bool operator==(const Pin&) const = default;
+};
+
+/// What a strategy is asked. Borrows everything: profile, nodes, links, pins and cuts must outlive it.
 struct Problem {
   const Profile& profile;
   std::span<const NodeSpec> nodes;
   std::span<const LinkSpec> links = {};
   Objective objective = Objective::throughput;
-  std::size_t pipelines = 0;   ///< Exactly so many; 0: as many as are best.
-  std::size_t max_stages = 0;  ///< At most so many stages a pipeline; 0: no bound.
+  std::size_t pipelines = 0;                         ///< Exactly so many; 0: as many as are best.
+  std::size_t max_stages = 0;                        ///< At most so many stages a pipeline; 0: no bound.
+  std::size_t max_pipelines = 0;                     ///< At most so many pipelines; 0: no bound.
+  std::span<const Pin> pins = {};                    ///< Layers that have a node of their own.
+  std::span<const std::size_t> forbidden_cuts = {};  ///< Indices into graph.cuts: no plan may cut there.
+  /// A node may hold several stages of its pipeline, one worker each; their times and their memory then add up.
+  bool shared_nodes = false;
 };
 
 /// How fast a node runs a worker, relative to one unthrottled CPU: min(1, quota). Workers run on one thread below two

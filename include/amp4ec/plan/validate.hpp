@@ -8,6 +8,10 @@
 #include <cstddef>
 #include <limits>
 #include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 namespace amp4ec {
 
@@ -51,12 +55,45 @@ inline Result<void> validate_profile(const Profile& profile) {
   return {};
 }
 
-/// Profile, nodes and links are valid each and together.
-/// @error ProfileInvalid, or InvalidArgument for nodes and links.
+/// Every pin names a node and layers that exist, and no layer is pinned to two nodes. @error InvalidArgument otherwise.
+inline Result<void> validate_pins(std::span<const Pin> pins, std::span<const NodeSpec> nodes, std::size_t layers) {
+  std::vector<const Pin*> owner(layers, nullptr);
+  for (const Pin& pin : pins) {
+    const auto refuse = [&](std::string_view why) {
+      return Error{Errc::InvalidArgument,
+                   fmt::format("pin of layers {} to {} to '{}': {}", pin.first_layer, pin.last_layer, pin.node, why)};
+    };
+    if (pin.first_layer > pin.last_layer) return refuse("the last layer comes before the first");
+    if (pin.last_layer >= layers) return refuse(fmt::format("the model's last layer is {}", layers - 1));
+    if (std::ranges::find(nodes, pin.node, &NodeSpec::name) == nodes.end()) return refuse("there is no such node");
+    for (std::size_t layer = pin.first_layer; layer <= pin.last_layer; ++layer) {
+      if (owner[layer] != nullptr && owner[layer]->node != pin.node) {
+        return refuse(fmt::format("layer {} is pinned to '{}' as well", layer, owner[layer]->node));
+      }
+      owner[layer] = &pin;
+    }
+  }
+  return {};
+}
+
+/// Profile, nodes, links, pins, forbidden cuts and bounds are valid each and together.
+/// @error ProfileInvalid, or InvalidArgument for everything but the profile.
 inline Result<void> validate_problem(const Problem& problem) {
   if (auto valid = validate_profile(problem.profile); !valid) return valid;
   if (auto valid = validate_nodes(problem.nodes); !valid) return valid;
-  return validate_links(problem.links, problem.nodes);
+  if (auto valid = validate_links(problem.links, problem.nodes); !valid) return valid;
+  const LayerGraph& graph = problem.profile.graph;
+  if (auto valid = validate_pins(problem.pins, problem.nodes, graph.layers.size()); !valid) return valid;
+  for (const std::size_t cut : problem.forbidden_cuts) {
+    if (cut < graph.cuts.size()) continue;
+    return Error{Errc::InvalidArgument,
+                 fmt::format("cut {} is forbidden, but the model has {} cuts, counted from 0", cut, graph.cuts.size())};
+  }
+  if (problem.max_pipelines > 0 && problem.pipelines > problem.max_pipelines) {
+    return Error{Errc::InvalidArgument, fmt::format("exactly {} pipelines are asked for, and at most {}",
+                                                    problem.pipelines, problem.max_pipelines)};
+  }
+  return {};
 }
 
 /// Every pipeline covers every layer once and in order, on known nodes, and cuts only where a cut is valid. A node may

@@ -1,119 +1,140 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <amp4ec/plan/detail/packing.hpp>
+#include <amp4ec/plan/detail/large_plan.hpp>
+#include <amp4ec/plan/detail/one_pipeline.hpp>
+#include <amp4ec/plan/detail/several_pipelines.hpp>
+#include <amp4ec/plan/detail/shared_search.hpp>
+#include <amp4ec/plan/evaluate.hpp>
 
-#include <bit>
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
-#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 namespace amp4ec::detail {
 
-using Pieces = std::vector<Piece>;
+/// How many pipelines the plan of a problem may have. A model that keeps state has one, because one worker owns that;
+/// so has one with pins, because every pipeline would need the pinned node and a node serves one pipeline.
+inline PipelineBounds pipeline_bounds(const Problem& problem) {
+  const bool stateful = std::ranges::any_of(problem.profile.graph.layers, &Layer::stateful);
+  PipelineBounds bounds{problem.pipelines, problem.max_pipelines};
+  if (bounds.most >= problem.nodes.size()) bounds.most = 0;
+  if (problem.nodes.size() == 1 || stateful || !problem.pins.empty()) bounds.most = 1;
+  if (bounds.exactly > 0) bounds.most = bounds.most == 0 ? bounds.exactly : std::min(bounds.most, bounds.exactly);
+  return bounds;
+}
 
-/// What the search found. No pipelines: nothing fits.
-struct Solution {
-  std::vector<Pieces> pipelines;
-  /// Requests a second of the best pipeline on exactly each set of nodes; 0 where there is none.
-  std::vector<double> rates;
-};
+/// The best plan in which a node holds one stage, by the exact search that is quickest for it, or by the large one.
+inline Answer search_unshared(const Problem& problem, const SearchSpace& space, PipelineBounds bounds) {
+  const std::size_t max_stages = problem.max_stages;
+  if (bounds.most == 1) {
+    const Counts counts = useful_counts(space, max_stages);
+    OnePipeline search(space, counts, max_stages);
+    return search.affordable() ? search.solve(problem.objective)
+                               : LargePipeline(space, counts, max_stages).solve(problem.objective);
+  }
+  Counts counts;
+  for (std::size_t k = 0; k < space.kinds(); ++k) {
+    counts.push_back(static_cast<std::uint32_t>(space.kind(k).nodes.size()));
+  }
+  SeveralPipelines search(space, counts, bounds, max_stages);
+  return search.affordable() ? search.solve(problem.objective)
+                             : LargePlan(space, counts, bounds, max_stages).solve(problem.objective);
+}
 
-/// The exact search behind `optimal`: one `PipelineSearch` says what each set of nodes can do, a `Packing` shares the
-/// nodes out.
-class OptimalSearch {
- public:
-  OptimalSearch(const Problem& problem, const Segments& segments)
-      : problem_(problem), segments_(segments), all_(bit(problem.nodes.size()) - 1) {}
-
-  [[nodiscard]] Solution run() const {
-    switch (problem_.objective) {
-      case Objective::throughput: return most_throughput({});
-      case Objective::latency: return least_latency();
-      case Objective::memory: return least_memory();
+/// The plan of an answer, not evaluated; nodes of one kind are taken in the problem's order.
+inline Plan to_plan(const Problem& problem, const Answer& answer) {
+  const SearchSpace space(problem);
+  std::vector<std::size_t> used(space.kinds(), 0);
+  Plan plan;
+  plan.model_hash = problem.profile.graph.model_hash;
+  plan.strategy = "optimal";
+  plan.objective = to_string(problem.objective);
+  for (const Pieces& pieces : answer.pipelines) {
+    Pipeline& pipeline = plan.pipelines.emplace_back();
+    for (const Piece& piece : pieces) {
+      Stage& stage = pipeline.stages.emplace_back();
+      const std::size_t next = problem.shared_nodes ? 0 : used[piece.kind]++;
+      stage.node = problem.nodes[space.kind(piece.kind).nodes[next]].name;
+      stage.first_layer = space.segments().first_layer(piece.from);
+      stage.last_layer = space.segments().last_layer(piece.to);
     }
-    return {};
   }
+  return plan;
+}
 
- private:
-  /// The rate of each set of nodes; -infinity where it has no pipeline, so that `Packing` leaves it alone.
-  [[nodiscard]] std::vector<double> worths(const PipelineSearch<BottleneckCost>& search) const {
-    std::vector<double> result(std::size_t{all_} + 1, -infinity);
-    for (NodeMask mask = 1; mask <= all_; ++mask) {
-      const double bottleneck_us = search.best(mask);
-      if (bottleneck_us < infinity) result[mask] = rate_rps(bottleneck_us);
-    }
-    return result;
+/// The largest memory that a node must hold.
+inline Bytes largest_memory(const Plan& plan) {
+  std::map<std::string_view, Bytes> held;
+  Bytes largest;
+  for (const Pipeline& pipeline : plan.pipelines) {
+    for (const Stage& stage : pipeline.stages) largest = std::max(largest, held[stage.node] += stage.memory);
   }
+  return largest;
+}
 
-  [[nodiscard]] static std::vector<double> rates(std::vector<double> worth) {
-    for (double& rate : worth) rate = std::max(rate, 0.0);
-    return worth;
+/// How far an evaluated plan may be from the best: |value - bound| / bound; 0 if the search was exact.
+inline double gap(Objective objective, const Plan& plan, const Answer& answer) {
+  if (answer.exact) return 0;
+  double value = plan.predicted.throughput_rps;
+  if (objective == Objective::latency) value = plan.predicted.latency_ms * 1e3;
+  if (objective == Objective::memory) value = static_cast<double>(largest_memory(plan).count);
+  return answer.bound > 0 ? std::abs(value - answer.bound) / answer.bound : infinity;
+}
+
+/// The best plan of a problem; without pipelines if none was found.
+inline Answer search_optimal(const Problem& problem) {
+  const PipelineBounds bounds = pipeline_bounds(problem);
+  if (bounds.most > 0 && bounds.exactly > bounds.most) return {{}, true};
+  if (bounds.exactly > problem.nodes.size()) return {{}, true};
+  const SearchSpace space(problem);
+  if (!problem.shared_nodes) return search_unshared(problem, space, bounds);
+  const std::vector<NodeKind> alike = KindFinder(problem, false).take();
+  Answer shared = SharedSearch(space, alike, bounds, problem.max_stages).solve(problem.objective);
+  if (shared.exact) return shared;
+  // Plans with one stage a node are plans too: the better of the two.
+  Answer unshared = search_unshared(problem, space, bounds);
+  const auto distance = [&](Answer& answer) {
+    answer.exact = false;
+    answer.bound = SharedSearch::bound(space, problem.objective);
+    if (answer.pipelines.empty()) return infinity;
+    const auto plan = evaluate(to_plan(problem, answer), problem.profile, problem.nodes, problem.links);
+    return plan ? gap(problem.objective, *plan, answer) : infinity;
+  };
+  return distance(shared) < distance(unshared) ? shared : unshared;
+}
+
+/// Says what splitting brings.
+inline std::string advise_on_splitting(const Problem& problem, const Plan& plan, const Answer& answer) {
+  double replicas = 0;
+  const std::size_t last = problem.profile.graph.layers.size() - 1;
+  for (const NodeSpec& node : problem.nodes) {
+    if (!fits(node, segment_memory(problem.profile, 0, last))) continue;
+    replicas += rate_rps(stage_time_us(problem.profile, node, 0, last));
   }
-
-  [[nodiscard]] Solution most_throughput(Caps caps) const {
-    const PipelineSearch<BottleneckCost> search(problem_, segments_, all_, caps);
-    const std::vector<double> worth = worths(search);
-    const Packing packing(worth, problem_.pipelines, 0, std::plus<>());
-    if (packing.best(all_) <= 0) return {};
-    Solution solution{{}, rates(worth)};
-    for (const NodeMask set : packing.sets(all_)) solution.pipelines.push_back(shortest(search, set, caps));
-    return solution;
+  const bool split = std::ranges::any_of(plan.pipelines, [](const Pipeline& p) { return p.stages.size() > 1; });
+  if (split) {
+    if (replicas <= 0) return plan.advice + "; no node holds the whole model";
+    return fmt::format("{}; whole-model replicas alone would give {:.1f} requests/s", plan.advice, replicas);
   }
-
-  /// Of the pipelines on these nodes, or some of them, with the best bottleneck: the one with the least latency.
-  [[nodiscard]] Pieces shortest(const PipelineSearch<BottleneckCost>& search, NodeMask set, Caps caps) const {
-    caps.time_us = search.best(set);
-    const PipelineSearch<LatencyCost> by_latency(problem_, segments_, set, caps);
-    NodeMask chosen = 0;
-    for (NodeMask mask = 1; mask <= set; ++mask) {
-      if ((mask & ~set) == 0 && by_latency.best(mask) < by_latency.best(chosen)) chosen = mask;
-    }
-    return chosen == 0 ? search.trace(set) : by_latency.trace(chosen);
+  std::string alternative = "no pipeline of several stages gives more";
+  if (answer.best_split > 0) {
+    alternative = fmt::format("the best pipeline of two or more stages {:.1f}", answer.best_split);
   }
-
-  [[nodiscard]] Solution least_memory() const {
-    const PipelineSearch<MemoryCost> search(problem_, segments_, all_);
-    std::vector<double> worth(std::size_t{all_} + 1, -infinity);
-    for (NodeMask mask = 1; mask <= all_; ++mask) worth[mask] = -search.best(mask);
-    // More pipelines never make the largest stage smaller: where any number will do, one decides.
-    const Packing packing(worth, std::max<std::size_t>(problem_.pipelines, 1), infinity,
-                          [](double a, double b) { return std::min(a, b); });
-    if (packing.best(all_) == -infinity) return {};
-    return most_throughput({infinity, Bytes{static_cast<std::uint64_t>(-packing.best(all_))}});
+  if (answer.best_split == 0) alternative = "no split fits";
+  if (plan.pipelines.size() == 1) {
+    const char* opening = problem.nodes.size() == 1 ? "there is one node only" : "splitting does not help here";
+    return fmt::format("{}: the whole model on '{}' gives {:.1f} requests/s, {}", opening,
+                       plan.pipelines[0].stages[0].node, plan.predicted.throughput_rps, alternative);
   }
-
-  [[nodiscard]] Solution least_latency() const {
-    const PipelineSearch<LatencyCost> by_latency(problem_, segments_, all_);
-    const PipelineSearch<BottleneckCost> by_rate(problem_, segments_, all_);
-    const std::vector<double> worth = worths(by_rate);
-    const bool alone = problem_.pipelines == 1;
-    const Packing others(worth, problem_.pipelines > 1 ? problem_.pipelines - 1 : 0, 0, std::plus<>());
-
-    NodeMask first = 0;
-    double latency_us = infinity;
-    double throughput = 0;
-    for (NodeMask mask = 1; mask <= all_; ++mask) {
-      const LatencyCost::Value value = by_latency.best(mask);
-      const double rest = alone ? 0 : others.best(all_ & ~mask);
-      if (value.sum_us == infinity || rest == -infinity) continue;
-      const double total = rate_rps(value.longest_us) + rest;
-      if (value.sum_us > latency_us || (value.sum_us == latency_us && total <= throughput)) continue;
-      first = mask;
-      latency_us = value.sum_us;
-      throughput = total;
-    }
-    if (first == 0) return {};
-    Solution solution{{by_latency.trace(first)}, rates(worth)};
-    if (alone) return solution;
-    for (const NodeMask set : others.sets(all_ & ~first)) solution.pipelines.push_back(shortest(by_rate, set, {}));
-    return solution;
-  }
-
-  const Problem& problem_;
-  const Segments& segments_;
-  NodeMask all_;
-};
+  return fmt::format(
+      "splitting does not help here: one whole-model replica on each of {} nodes gives {:.1f} requests/s, {}",
+      plan.pipelines.size(), plan.predicted.throughput_rps, alternative);
+}
 
 }  // namespace amp4ec::detail

@@ -6,25 +6,27 @@
 #include <algorithm>
 #include <cstddef>
 #include <iterator>
+#include <span>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 namespace amp4ec::detail {
 
-/// The valid cuts, ascending; cut i lies after layer i.
-inline std::vector<std::size_t> valid_cuts(const LayerGraph& graph) {
+/// The valid cuts that are not forbidden, ascending; cut i lies after layer i.
+inline std::vector<std::size_t> valid_cuts(const LayerGraph& graph, std::span<const std::size_t> forbidden) {
   std::vector<std::size_t> valid;
   for (std::size_t i = 0; i < graph.cuts.size(); ++i) {
-    if (graph.cuts[i].valid) valid.push_back(i);
+    if (graph.cuts[i].valid && std::ranges::find(forbidden, i) == forbidden.end()) valid.push_back(i);
   }
   return valid;
 }
 
 /// Moves wished cuts (ascending) to different valid ones, in order, each to the nearest that leaves enough behind it
 /// for the rest; the earlier one when two are as near. Fewer where fewer are valid.
-inline std::vector<std::size_t> snap_cuts(const LayerGraph& graph, const std::vector<std::size_t>& wished) {
-  const std::vector<std::size_t> valid = valid_cuts(graph);
+inline std::vector<std::size_t> snap_cuts(const LayerGraph& graph, const std::vector<std::size_t>& wished,
+                                          std::span<const std::size_t> forbidden = {}) {
+  const std::vector<std::size_t> valid = valid_cuts(graph, forbidden);
   if (valid.size() <= wished.size()) return valid;
   std::vector<std::size_t> snapped;
   std::size_t first = 0;
@@ -49,15 +51,22 @@ inline std::size_t stages_wanted(const Problem& problem) {
   return problem.max_stages == 0 ? nodes : std::min(nodes, problem.max_stages);
 }
 
-/// @error NotSupported if several pipelines are asked for, which the strategy of this name does not make.
+/// @error NotSupported if several pipelines or pins are asked for, which the strategy of this name does not make.
 inline Result<void> check_single_pipeline(const Problem& problem, std::string_view strategy) {
-  if (problem.pipelines <= 1) return {};
-  return Error{Errc::NotSupported, fmt::format("strategy '{}' makes one pipeline, not {}; use 'optimal' for several",
-                                               strategy, problem.pipelines)};
+  if (problem.pipelines > 1) {
+    return Error{Errc::NotSupported, fmt::format("strategy '{}' makes one pipeline, not {}; use 'optimal' for several",
+                                                 strategy, problem.pipelines)};
+  }
+  if (!problem.pins.empty()) {
+    return Error{Errc::NotSupported,
+                 fmt::format("strategy '{}' does not place pinned layers; use 'optimal' or drop the pins", strategy)};
+  }
+  return {};
 }
 
 /// The plan of one pipeline that cuts nearest to the wished places, its stages on the nodes in the given order.
-/// @error PlanInfeasible if a stage does not fit its node; NotSupported if several pipelines are asked for.
+/// Forbidden cuts and bounds are honoured.
+/// @error PlanInfeasible if a stage does not fit its node; NotSupported if several pipelines or pins are asked for.
 inline Result<Plan> single_pipeline(const Problem& problem, std::string_view strategy,
                                     const std::vector<std::size_t>& wished_cuts) {
   if (const auto single = check_single_pipeline(problem, strategy); !single) return single.error();
@@ -67,7 +76,7 @@ inline Result<Plan> single_pipeline(const Problem& problem, std::string_view str
   plan.strategy = strategy;
   plan.objective = to_string(problem.objective);
 
-  std::vector<std::size_t> ends = snap_cuts(graph, wished_cuts);
+  std::vector<std::size_t> ends = snap_cuts(graph, wished_cuts, problem.forbidden_cuts);
   ends.push_back(graph.layers.size() - 1);
   Pipeline pipeline;
   std::size_t first = 0;

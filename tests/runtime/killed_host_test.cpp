@@ -159,7 +159,7 @@ std::vector<std::string> groups_of_host(pid_t host) {
 TEST_CASE("a host under load, which another test starts and kills", "[.host-under-load]") {
   const char* ready = std::getenv(ready_variable.data());  // NOLINT(concurrency-mt-unsafe): no other thread runs
   if (ready == nullptr) return;
-  Runtime runtime = Runtime::create({{"a", 0.3_cpu, 1_GiB}, {"b", 0.3_cpu, 1_GiB}}).value();
+  Runtime runtime = Runtime::create({{"a", 0.3_cpu, 1_GiB}, {"b", 0.3_cpu, 1_GiB}, {"c", 0.3_cpu, 1_GiB}}).value();
   const Model model = spinning_model();
   const std::size_t last = model.layer_count() - 1;
   const Values input{at::rand({100, 100})};
@@ -167,7 +167,7 @@ TEST_CASE("a host under load, which another test starts and kills", "[.host-unde
       runtime.open(model, plan_of({pipeline({{"a", 0, last}}), pipeline({{"b", 0, last}})}), input).value();
   SessionOptions options;
   options.workers = WorkerKind::thread;
-  Session threads = runtime.open(model, plan_of({pipeline({{"a", 0, last}})}), input, options).value();
+  Session threads = runtime.open(model, plan_of({pipeline({{"c", 0, last}})}), input, options).value();
   const Value expected = whole_answer(model, input);
   const Load one(processes, input, expected);
   const Load two(processes, input, expected);

@@ -26,12 +26,12 @@ class NodeWorkers {
  public:
   using Counters = std::shared_ptr<const ipc::WorkerCounters>;
 
-  /// What waits for a worker, whether or not it looks.
-  using Gauges = std::shared_ptr<const ipc::EdgeGauges>;
+  /// What waits for a worker, whether or not it looks. Not kept alive either.
+  using Gauges = std::weak_ptr<const ipc::EdgeGauges>;
 
   /// Counts this worker, for as long as its counters exist or until `forget`. Without gauges, its own word counts for
   /// what waits: one that is stopped between two requests then seems to have no work.
-  void watch(const Counters& counters, Gauges gauges = nullptr) {
+  void watch(const Counters& counters, Gauges gauges = {}) {
     const std::lock_guard lock(mutex_);
     workers_.push_back({counters, std::move(gauges), {}, {}, {}, 0});
   }
@@ -94,7 +94,8 @@ class NodeWorkers {
       if (!stats) return false;
       detail::add_work(sum, *stats, last);
       const bool busy = stats->phase == ipc::WorkerPhase::busy;
-      const std::uint64_t held = gauges ? gauges->held() : stats->queued + (busy ? 1 : 0);
+      const auto edges = gauges.lock();
+      const std::uint64_t held = edges ? edges->held() : stats->queued + (busy ? 1 : 0);
       queued = busy ? held - std::min<std::uint64_t>(held, 1) : held;
       life.see(*stats, busy || held > 0);
       last = *stats;

@@ -99,7 +99,7 @@ Result<cgroup::Usage> Node::usage() const {
   const std::lock_guard lock(threads_mutex);
   if (!usage || !thread_group) return usage;
   const auto of_threads = thread_group->read();
-  if (!of_threads) return of_threads;
+  if (!of_threads) return of_threads.error();
   usage->cpu_time += of_threads->cpu_time;
   usage->throttled_time += of_threads->throttled_time;
   usage->nr_throttled += of_threads->nr_throttled;

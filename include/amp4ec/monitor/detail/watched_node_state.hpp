@@ -34,7 +34,7 @@ struct WatchedNodeState {
     auto usage = open(group.trees, path).read();
     if (!usage || group.thread_trees.empty()) return usage;
     const auto of_threads = open(group.thread_trees, group.thread_group).read();
-    if (!of_threads) return of_threads;
+    if (!of_threads) return of_threads.error();
     usage->cpu_time += of_threads->cpu_time;
     usage->throttled_time += of_threads->throttled_time;
     usage->nr_throttled += of_threads->nr_throttled;

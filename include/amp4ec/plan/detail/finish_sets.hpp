@@ -95,7 +95,8 @@ class FinishSets {
   /// Memory that the sets of so many vectors need, in 64-bit words, if every kind is a class of its own.
   static double words_needed(const SearchSpace& space, const CountVectors& vectors) {
     const double classes = space.linked() ? static_cast<double>(space.kinds()) : 1;
-    return static_cast<double>(vectors.size()) * classes * static_cast<double>((space.end() + 64) / 64);
+    const std::size_t words = (space.end() + 64) / 64;
+    return static_cast<double>(vectors.size()) * classes * static_cast<double>(words);
   }
 
  private:

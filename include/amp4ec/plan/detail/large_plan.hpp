@@ -242,7 +242,7 @@ class LargePlan {
   }
 
   [[nodiscard]] Answer least_memory() {
-    const Answer smallest = one(Objective::memory);
+    Answer smallest = one(Objective::memory);
     if (smallest.pipelines.empty()) return smallest;
     std::uint64_t most = 0;
     for (const Piece& piece : smallest.pipelines.front()) {

@@ -165,7 +165,7 @@ class Multipliers {
  public:
   Multipliers(const SearchSpace& space, const Counts& counts, std::size_t max_stages, double most_us,
               double time_weight)
-      : space_(space), counts_(counts), path_(space, counts, most_us, time_weight), feasibility_(time_weight == 0) {
+      : counts_(counts), path_(space, counts, most_us, time_weight), feasibility_(time_weight == 0) {
     max_stages_ = max_stages;
     prices_.assign(counts.size(), 0);
   }
@@ -237,7 +237,6 @@ class Multipliers {
     for (double& price : prices_) price = sum > 0 ? price / sum : 1;
   }
 
-  const SearchSpace& space_;
   const Counts& counts_;
   PricedPath path_;
   bool feasibility_;

@@ -26,7 +26,7 @@ inline std::vector<std::size_t> valid_cuts(const LayerGraph& graph, std::span<co
 /// for the rest; the earlier one when two are as near. Fewer where fewer are valid.
 inline std::vector<std::size_t> snap_cuts(const LayerGraph& graph, const std::vector<std::size_t>& wished,
                                           std::span<const std::size_t> forbidden = {}) {
-  const std::vector<std::size_t> valid = valid_cuts(graph, forbidden);
+  std::vector<std::size_t> valid = valid_cuts(graph, forbidden);
   if (valid.size() <= wished.size()) return valid;
   std::vector<std::size_t> snapped;
   std::size_t first = 0;

@@ -65,14 +65,14 @@ inline LatencyFigures latency_figures(std::vector<double> latencies_ms) {
 }
 
 /// When a request was answered, and how long it took.
-struct Answer {
+struct AnsweredRequest {
   double at_us = 0;
   double latency_us = 0;
   bool counted = false;  ///< Came after the warm-up.
 };
 
 /// @pre the answers are in the order of their times, none past the end.
-inline void fill_timeline(Simulation& simulation, std::span<const Answer> answers, double end_us) {
+inline void fill_timeline(Simulation& simulation, std::span<const AnsweredRequest> answers, double end_us) {
   constexpr double most = 10'000;
   const double end_s = end_us / 1e6;
   simulation.slice_s = std::max(1.0, std::ceil(end_s / most));

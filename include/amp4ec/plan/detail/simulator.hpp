@@ -313,7 +313,7 @@ class Simulator {
     }
     std::vector<double> latencies_ms;
     latencies_ms.reserve(answers_.size());
-    for (const Answer& answer : answers_) {
+    for (const AnsweredRequest& answer : answers_) {
       if (answer.counted) latencies_ms.push_back(answer.latency_us / 1e3);
     }
     simulation.latency_ms = latency_figures(std::move(latencies_ms));
@@ -351,7 +351,7 @@ class Simulator {
   std::priority_queue<std::uint32_t, std::vector<std::uint32_t>, std::greater<>> again_;  ///< Wait to be sent again.
   std::deque<std::uint32_t> fresh_;                                                       ///< Wait to be sent.
 
-  std::vector<Answer> answers_;
+  std::vector<AnsweredRequest> answers_;
   std::size_t lost_ = 0;
   std::size_t refused_ = 0;
   std::size_t duplicated_ = 0;

@@ -118,9 +118,13 @@ void edge(benchmark::State& state, Place place, Wait wait) {
     auto consumer = EdgeConsumer::attach(there, here_bell.duplicate().value()).value();
     auto producer = EdgeProducer::attach(back, here_bell.duplicate().value()).value();
     for (;;) {
-      const auto message = next(there_bell, consumer);
-      const std::uint64_t time = elapsed_ns(message.descriptor().request_id);
-      read_all(message.payload().data(), message.payload().size());
+      std::uint64_t time = 0;
+      {
+        // Let go of before the answer, as a worker does.
+        const auto message = next(there_bell, consumer);
+        time = elapsed_ns(message.descriptor().request_id);
+        read_all(message.payload().data(), message.payload().size());
+      }
       auto slot = *producer.try_acquire().value();
       std::memcpy(slot.payload().data(), &time, sizeof time);
       Descriptor descriptor;
@@ -187,11 +191,18 @@ void plain_memcpy(benchmark::State& state) {
 }
 
 /// The same copy while another process reads what was copied, each time, on the same CPU or on another: then the lines
-/// lie in the other's cache, or the mapping in none. Times the copy alone.
-void shared_memcpy(benchmark::State& state, Place place) {
+/// lie in the other's cache, or the mapping in none. With `Until::copied` times the copy alone; with `Until::woken` until
+/// a bell has woken the other process, whose code and data the copy has driven out of the caches. That is the least that
+/// any hop of this size can cost which copies once and blocks.
+enum class Until { copied, woken };
+void shared_memcpy(benchmark::State& state, Place place, Until until) {
   if (!pin(place, false)) return state.SkipWithError("needs two CPUs");
   const auto size = static_cast<std::size_t>(state.range(0));
   const auto memory = MemoryFile::create("memcpy", Bytes{size}).value().map(MemoryFile::Prefault::yes).value();
+  const auto times = MemoryFile::create("times", 4_KiB).value().map(MemoryFile::Prefault::yes).value();
+  auto* const words = reinterpret_cast<std::uint64_t*>(times.bytes().data());
+  const std::atomic_ref started(words[0]);
+  const std::atomic_ref woken_after(words[8]);  // On a cache line of its own.
   const auto copied = Bell::create().value();
   const auto read = Bell::create().value();
   const auto await = [](const Bell& bell) {
@@ -200,6 +211,7 @@ void shared_memcpy(benchmark::State& state, Place place) {
   const Receiver receiver(place, [&] {
     for (;;) {
       await(copied);
+      woken_after.store(elapsed_ns(started.load()));
       read_all(memory.bytes().data(), size);
       read.signal().value();
     }
@@ -207,12 +219,13 @@ void shared_memcpy(benchmark::State& state, Place place) {
   const std::vector<std::byte> output(size, std::byte{1});
   measure(state, [&] {
     const std::uint64_t start = monotonic_ns();
+    started.store(start);
     std::memcpy(memory.bytes().data(), output.data(), size);
     benchmark::ClobberMemory();
     const std::uint64_t time = elapsed_ns(start);
     copied.signal().value();
     await(read);
-    return time;
+    return until == Until::woken ? woken_after.load() : time;
   });
 }
 
@@ -307,8 +320,10 @@ BENCHMARK_CAPTURE(wake_up, one_cpu, Place::one_cpu, Wait::blocking)->Apply(no_si
 BENCHMARK_CAPTURE(wake_up, across, Place::across, Wait::blocking)->Apply(no_size);
 BENCHMARK_CAPTURE(wake_up, across_spinning, Place::across, Wait::spinning)->Apply(no_size);
 BENCHMARK(plain_memcpy)->Apply(sizes);
-BENCHMARK_CAPTURE(shared_memcpy, one_cpu, Place::one_cpu)->Apply(sizes);
-BENCHMARK_CAPTURE(shared_memcpy, across, Place::across)->Apply(sizes);
+BENCHMARK_CAPTURE(shared_memcpy, one_cpu, Place::one_cpu, Until::copied)->Apply(sizes);
+BENCHMARK_CAPTURE(shared_memcpy, across, Place::across, Until::copied)->Apply(sizes);
+BENCHMARK_CAPTURE(shared_memcpy, one_cpu_woken, Place::one_cpu, Until::woken)->Apply(sizes);
+BENCHMARK_CAPTURE(shared_memcpy, across_woken, Place::across, Until::woken)->Apply(sizes);
 BENCHMARK_CAPTURE(edge, one_cpu, Place::one_cpu, Wait::blocking)->Apply(sizes);
 BENCHMARK_CAPTURE(edge, across, Place::across, Wait::blocking)->Apply(sizes);
 BENCHMARK_CAPTURE(edge, across_spinning, Place::across, Wait::spinning)->Apply(sizes);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Two operators that look at the clock: `output_ready` as the last of a segment, `first_operator` as the first of the
-// next. Both return what they are given, as a new tensor: the answer is the same in each run. The times go to a file
-// that session_bench reads.
+// next. Both return what they are given, as a new tensor: the answer is the same in each run. The first one's copy is
+// timed as well: what one copy of these bytes takes at this very place. The times go to a file that session_bench reads.
 #include "hop_stamps.hpp"
 
 #include <amp4ec/ipc/clock.hpp>
@@ -19,6 +19,7 @@
 
 namespace {
 
+using amp4ec::bench::Stamp;
 using amp4ec::bench::stamp_count;
 
 /// Null in a process that has not been told where.
@@ -34,18 +35,19 @@ std::uint64_t* stamps() {
   return words;
 }
 
-void stamp(std::size_t which) {
+void stamp(Stamp which) {
   if (auto* const words = stamps()) std::atomic_ref(words[which]).store(amp4ec::ipc::monotonic_ns());
 }
 
 at::Tensor output_ready(const at::Tensor& x) {
+  stamp(Stamp::copy_began);
   at::Tensor output = x.clone();
-  stamp(0);
+  stamp(Stamp::output_ready);
   return output;
 }
 
 at::Tensor first_operator(const at::Tensor& x) {
-  stamp(1);
+  stamp(Stamp::operator_started);
   return x.clone();
 }
 

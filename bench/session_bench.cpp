@@ -319,15 +319,20 @@ json::object stall() {
 class Stamps {
  public:
   Stamps() { ::setenv(bench::stamps_variable, fmt::format("/proc/{}/fd/{}", ::getpid(), file_.fd()).c_str(), 1); }
-  [[nodiscard]] double between_us() const {
-    const auto* words = reinterpret_cast<const std::uint64_t*>(memory_.bytes().data());
-    const std::uint64_t ready = __atomic_load_n(words, __ATOMIC_ACQUIRE);
-    const std::uint64_t started = __atomic_load_n(words + 1, __ATOMIC_ACQUIRE);
-    if (ready == 0 || started < ready) throw std::runtime_error("the workers have not stamped their times");
-    return static_cast<double>(started - ready) / 1e3;
-  }
+  /// From the producer's output to the consumer's first operator.
+  [[nodiscard]] double hop_us() const { return us_between(bench::Stamp::output_ready, bench::Stamp::operator_started); }
+  /// One copy of the output, right before.
+  [[nodiscard]] double copy_us() const { return us_between(bench::Stamp::copy_began, bench::Stamp::output_ready); }
 
  private:
+  [[nodiscard]] double us_between(bench::Stamp first, bench::Stamp second) const {
+    const auto* words = reinterpret_cast<const std::uint64_t*>(memory_.bytes().data());
+    const std::uint64_t began = __atomic_load_n(words + first, __ATOMIC_ACQUIRE);
+    const std::uint64_t ended = __atomic_load_n(words + second, __ATOMIC_ACQUIRE);
+    if (began == 0 || ended < began) throw std::runtime_error("the workers have not stamped their times");
+    return static_cast<double>(ended - began) / 1e3;
+  }
+
   ipc::MemoryFile file_ = ipc::MemoryFile::create("amp4ec-bench-stamps", 4_KiB).value();
   ipc::Mapping<std::byte> memory_ = file_.map().value();
 };
@@ -350,7 +355,13 @@ std::pair<int, int> two_cpus() {
   return {cpus.front(), cpus.back()};
 }
 
-json::object hop(const Stamps& stamps, bool across, std::int64_t bytes) {
+/// Where the two workers of a hop run, and how the second waits.
+enum class Place { one_cpu, spinning, across };
+std::string_view to_string(Place place) {
+  return place == Place::one_cpu ? "one_cpu" : place == Place::spinning ? "spinning" : "across";
+}
+
+json::object hop(const Stamps& stamps, Place place, std::int64_t bytes) {
   const std::size_t rounds = bytes > 1 << 20 ? 300 : 2000;
   const Model model = Model::from_module(test::module_from_classes(R"(
 class M(Module):
@@ -379,29 +390,33 @@ class M(Module):
   plan.pipelines.push_back(pipeline);
   SessionOptions options;
   options.form = Form::Plain;
+  if (place == Place::spinning) options.spin = 10ms;  // Longer than a request takes.
   auto runtime = Runtime::create({{"a", 1.0_cpu, 1_GiB}, {"b", 1.0_cpu, 1_GiB}}).value();
   Session session = runtime.open(model, plan, inputs, options).value();
   const auto [first, last] = two_cpus();
-  if (across && first == last) throw std::runtime_error("a hop across CPUs needs two");
+  if (place != Place::one_cpu && first == last) throw std::runtime_error("a hop across CPUs needs two");
   pin(session.stages()[0].pid, first);
-  pin(session.stages()[1].pid, across ? last : first);
+  pin(session.stages()[1].pid, place == Place::one_cpu ? first : last);
 
   std::vector<double> operator_to_operator;
+  std::vector<double> copies;
   std::vector<double> counted;
   for (int warm = 0; warm < 50; ++warm) (void)session.infer(inputs).value();
   auto before = session.stages()[1].hop;
   for (std::size_t round = 0; round < rounds; ++round) {
     (void)session.infer(inputs).value();
-    operator_to_operator.push_back(stamps.between_us());
+    operator_to_operator.push_back(stamps.hop_us());
+    copies.push_back(stamps.copy_us());
     const auto after = session.stages()[1].hop;
     counted.push_back(std::chrono::duration<double, std::micro>(after - before).count());
     before = after;
   }
-  return {{"place", across ? "across" : "one_cpu"},
+  return {{"place", to_string(place)},
           {"bytes", bytes},
           {"requests", rounds},
           {"p50_us", quantile(operator_to_operator, 0.5)},
           {"p99_us", quantile(operator_to_operator, 0.99)},
+          {"copy_p50_us", quantile(copies, 0.5)},
           {"counted_p50_us", quantile(counted, 0.5)},
           {"counted_p99_us", quantile(counted, 0.99)}};
 }
@@ -429,8 +444,8 @@ json::array run_hop(std::string_view) {
     throw std::runtime_error(loaded.error().what());
   }
   json::array rows;
-  for (const bool across : {false, true}) {
-    for (const std::int64_t bytes : {64, 4 << 20}) rows.push_back(hop(stamps, across, bytes));
+  for (const Place place : {Place::one_cpu, Place::spinning, Place::across}) {
+    for (const std::int64_t bytes : {64, 4 << 20}) rows.push_back(hop(stamps, place, bytes));
   }
   return rows;
 }
@@ -459,9 +474,9 @@ void print(std::string_view what, const json::object& row) {
   } else {
     fmt::print(
         "{:<8} {:>8} bytes: operator to operator p50 {:>7.1f} us, p99 {:>7.1f}; of that, counted by the worker "
-        "(hand-over to receipt) p50 {:>7.1f}, p99 {:>7.1f}\n",
+        "(hand-over to receipt) p50 {:>7.1f}, p99 {:>7.1f}; one copy there p50 {:>7.1f}\n",
         text("place"), number("bytes"), number("p50_us"), number("p99_us"), number("counted_p50_us"),
-        number("counted_p99_us"));
+        number("counted_p99_us"), number("copy_p50_us"));
   }
 }
 

@@ -61,13 +61,15 @@ class WorkerLoop {
 
   int run() try {
     while (true) {
-      // Silence the bell before looking: a message that arrives after the look rings it again.
-      if (bell_) (void)bell_->drain();
       const bool worked = take_requests();
       if (!worked && spin_for_message()) continue;
+      // Whoever serves the next message at once looks for control messages in between.
+      const bool goes_on = pending() || (worked && spin_ > spin_.zero());
       pollfd waits[2] = {{channel_.fd(), POLLIN, 0}, {bell_ ? bell_->fd() : -1, POLLIN, 0}};
-      if (poll(waits, 2, worked ? 0 : -1) < 0) continue;
+      if (poll(waits, 2, goes_on ? 0 : -1) < 0) continue;
       if (waits[0].revents != 0 && !take_control_message()) return served;
+      // Silenced before the next look: a message that arrives after it rings again.
+      if (waits[1].revents != 0) (void)bell_->drain();
     }
   } catch (const Stop& stop) {
     return stop.status;
@@ -249,9 +251,8 @@ class WorkerLoop {
 
   /// Looks for the next message for as long as the session wants, from the last one on.
   [[nodiscard]] bool spin_for_message() const {
-    const auto pending = [](const auto& entry) { return entry.second.pending(); };
     while (Clock::now() - last_worked_ < spin_) {
-      if (std::any_of(inputs_.begin(), inputs_.end(), pending)) return true;
+      if (pending()) return true;
       ipc::detail::relax_cpu();
     }
     return false;
@@ -264,6 +265,10 @@ class WorkerLoop {
     inputs_.erase(peer);
     auto outgoing = error_message(error, {}, peer);
     (void)outgoing.edge->publish(std::move(outgoing.slot), outgoing.descriptor);
+  }
+
+  [[nodiscard]] bool pending() const {
+    return std::any_of(inputs_.begin(), inputs_.end(), [](const auto& entry) { return entry.second.pending(); });
   }
 
   /// Messages behind the one in hand.

@@ -364,6 +364,16 @@ TEST_CASE("EdgeShard's cost model does not see what a cut costs; what is predict
   CHECK(plan.predicted.throughput_rps == Approx(1e6 / 35));  // where the whole model on one node gives 1e6 / 20
 }
 
+TEST_CASE("EdgeShard's strategies make no forbidden cut") {
+  const Profile profile = sample_profile({10, 10, 10, 10});
+  const std::vector<NodeSpec> nodes{{"a", 1_cpu, 6_MiB}, {"b", 1_cpu, 6_MiB}};
+  const std::vector<std::size_t> forbidden{0, 1};
+  Problem problem{profile, nodes};
+  problem.forbidden_cuts = forbidden;
+  CHECK(plan_edgeshard_latency(problem).value().pipelines[0].stages[0].last_layer == 2);
+  CHECK(plan_edgeshard_throughput(problem).value().pipelines[0].stages[0].last_layer == 2);
+}
+
 TEST_CASE("EdgeShard's strategies say what they cannot do") {
   const auto check_refused = [](const Result<Plan>& plan, Errc code, const std::string& part) {
     REQUIRE_FALSE(plan.has_value());

@@ -245,6 +245,26 @@ TEST_CASE("layers that cannot be shared out evenly bind") {
   }
 }
 
+TEST_CASE("bounds, pins and forbidden cuts are kept by what is said and compared") {
+  const Profile profile = sample_profile({10, 10, 40});
+  Problem problem{profile, two};
+  problem.max_pipelines = 1;
+  const Explanation one = explain_best(problem);
+  CHECK(one.splitting.starts_with("splitting helps: 25000.0 requests/s"));
+  CHECK(std::ranges::find(one.alternatives, "2 pipelines", &Alternative::name) == one.alternatives.end());
+  const std::vector<std::size_t> all{0, 1};
+  problem.forbidden_cuts = all;
+  const Explanation uncut = explain_best(problem);
+  CHECK(uncut.limit.kind == LimitKind::granularity);
+  CHECK(uncut.splitting ==
+        "splitting does not help here, because no cut of this model is both valid and measured, and not forbidden");
+
+  Problem pinned{profile, two};
+  const std::vector<Pin> pins{{0, 2, "a"}};
+  pinned.pins = pins;
+  CHECK(explain_best(pinned).splitting.find("replicas keep all") == std::string::npos);
+}
+
 TEST_CASE("one request alone: the fastest node does it all") {
   const Profile profile = sample_profile({10, 20, 30});
   const std::vector<NodeSpec> nodes{{"slow", 0.5_cpu, 0_B}, {"fast", 1_cpu, 0_B}};

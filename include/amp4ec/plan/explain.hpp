@@ -108,7 +108,7 @@ inline Limit limit_of_bottleneck(const Explanation& explanation) {
 /// pipelines, replicas only, split only) or with one limit eased; those that do not fit are left out. The limit, the
 /// relaxations and the sentence on splitting concern the best plan within the problem's bounds, whoever made the
 /// explained one. With more than `explain_max_nodes` nodes no other plans are made.
-/// Blocks for some thirty times as long as `plan_optimal` takes. Keeps nothing; may be called from several threads.
+/// Blocks for some fifty times as long as `plan_optimal` takes. Keeps nothing; may be called from several threads.
 /// @error what `evaluate` refuses.
 inline Result<Explanation> explain(const Plan& plan, const Problem& problem) {
   const auto evaluated = evaluate(plan, problem.profile, problem.nodes, problem.links);

@@ -98,7 +98,7 @@ class BindingLimit {
 
   /// The least that the largest stage can be, whatever the nodes.
   [[nodiscard]] Bytes largest_unit() const {
-    const Segments segments(problem_.profile);
+    const Segments segments(problem_.profile, problem_.forbidden_cuts);
     Bytes most;
     for (std::size_t unit = 0; unit < segments.end(); ++unit) most = std::max(most, segments.memory(unit, unit + 1));
     return most;

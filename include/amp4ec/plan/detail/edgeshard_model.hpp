@@ -14,11 +14,13 @@ namespace amp4ec::detail {
 
 /// A problem as EdgeShard sees it: a row of layers, each with a time on each device and a need of memory, and the time
 /// to hand on what crosses. What it calls a layer is here a unit, the layers between two neighbouring cuts that are
-/// both valid and measured, so that no plan can cut elsewhere. Unit i lies between boundaries i and i + 1.
+/// valid, measured and not forbidden, so that no plan can cut elsewhere. Unit i lies between boundaries i and i + 1.
 class EdgeShardModel {
  public:
   explicit EdgeShardModel(const Problem& problem)
-      : problem_(problem), segments_(problem.profile), links_(problem.nodes.size() * problem.nodes.size(), nullptr) {
+      : problem_(problem),
+        segments_(problem.profile, problem.forbidden_cuts),
+        links_(problem.nodes.size() * problem.nodes.size(), nullptr) {
     std::unordered_map<std::string_view, std::size_t> index;
     for (std::size_t n = 0; n < problem.nodes.size(); ++n) index.emplace(problem.nodes[n].name, n);
     for (const LinkSpec& link : problem.links) {

@@ -10,7 +10,7 @@
 
 namespace amp4ec::detail {
 
-/// What whole-model replicas give: one on each node that holds the model, whatever the bounds of the problem.
+/// What whole-model replicas give: one on each node that holds the model, whatever the bounds and pins of the problem.
 struct Replicas {
   std::size_t nodes = 0;
   double throughput_rps = 0;
@@ -30,7 +30,8 @@ inline Replicas replicas_everywhere(const Problem& problem) {
 
 /// The reason that needs no other plan: a replica on every node leaves no CPU idle. Empty where that is not so.
 inline std::string replicas_use_all(const Problem& problem) {
-  if (problem.objective != Objective::throughput || problem.pipelines > 0) return {};
+  const bool bounded = problem.pipelines > 0 || problem.max_pipelines > 0 || !problem.pins.empty();
+  if (problem.objective != Objective::throughput || bounded) return {};
   const Replicas replicas = replicas_everywhere(problem);
   if (replicas.throughput_rps < ideal(problem).throughput_rps * (1 - worthless_gain)) return {};
   return fmt::format(
@@ -39,17 +40,17 @@ inline std::string replicas_use_all(const Problem& problem) {
       replicas.nodes, replicas.throughput_rps);
 }
 
-inline bool has_usable_cut(const Profile& profile) {
-  for (std::size_t i = 0; i < profile.cut_times.size(); ++i) {
-    if (profile.graph.cuts[i].valid && profile.cut_times[i].measured) return true;
-  }
-  return false;
+inline bool has_usable_cut(const Problem& problem) {
+  return Segments(problem.profile, problem.forbidden_cuts).end() > 1;
 }
 
 /// Why the best plan without a split (`replicas`) is as good as any.
 inline std::string why_not_split(const Problem& problem, const Plan& replicas, const std::optional<Plan>& split) {
   if (problem.nodes.size() == 1) return "there is one node only";
-  if (!has_usable_cut(problem.profile)) return "no cut of this model is both valid and measured";
+  if (!has_usable_cut(problem)) {
+    return fmt::format("no cut of this model is both valid and measured{}",
+                       problem.forbidden_cuts.empty() ? "" : ", and not forbidden");
+  }
   if (problem.max_stages == 1) return "at most one stage a pipeline is asked for";
   if (!split) return "no split fits the nodes";
   const Worth whole = worth_of(replicas);

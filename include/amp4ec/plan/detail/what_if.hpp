@@ -114,8 +114,10 @@ inline Prediction ideal(const Problem& problem) {
   std::vector<double> speeds;
   for (const NodeSpec& node : problem.nodes) speeds.push_back(node_speed(node));
   std::ranges::sort(speeds, std::greater<>());
-  if (problem.pipelines > 0 && problem.max_stages > 0) {
-    speeds.resize(std::min(speeds.size(), problem.pipelines * problem.max_stages));
+  const std::size_t pipelines = problem.pipelines > 0 ? problem.pipelines : problem.max_pipelines;
+  if (pipelines > 0 && problem.max_stages > 0) {
+    const std::size_t most = std::min(pipelines, speeds.size()) * std::min(problem.max_stages, speeds.size());
+    speeds.resize(std::min(speeds.size(), most));
   }
   const double work_us = least_work_us(problem.profile);
   const double speed = std::accumulate(speeds.begin(), speeds.end(), 0.0);

@@ -90,8 +90,9 @@ struct Simulation {
   QueueFigures waiting;       ///< Of those, the ones that wait to be sent.
 
   /// False when the requests in the system grew by more than chance explains (open loops only): between the second and
-  /// the last quarter of the arrivals, by more than 2 + 3 sqrt((c_a^2 + c_s^2) n), n the arrivals between, c the
-  /// coefficients of variation of arrival and service times. In short runs a slight overload goes unseen.
+  /// the last quarter of the arrivals, by more than 2 + 2 sqrt(5/12 (c_a^2 + c_s^2) n), n the counted arrivals, c the
+  /// coefficients of variation of arrival and service times. With Poisson arrivals, 10,000 requests show an overload of
+  /// 2.6 % half of the time and one of 5 % nearly always; 100,000 of 0.8 % and 1.6 %.
   bool stable = true;
   double growth_rps = 0;  ///< How fast they grew, requests a second.
 

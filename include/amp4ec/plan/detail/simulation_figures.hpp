@@ -112,11 +112,14 @@ class GrowthWatch {
     if (next_ < marks_.size() || marks_.front().arrival == marks_.back().arrival) return;
     const double growth = mean_in(quarters) - mean_in(2);
     const double time_us = (marks_[4].at_us + marks_[3].at_us - marks_[2].at_us - marks_[1].at_us) / 2;
-    const auto between = static_cast<double>(marks_.back().arrival - marks_.front().arrival) / 2;
+    // At exactly its capacity a queue is a random walk, whose means over two quarters of its length, half of it apart,
+    // differ by 1/2 - (1/4) / 3 of the variance that it gathers. The small addend is for queues without any chance.
+    const auto arrivals = static_cast<double>(marks_.back().arrival - marks_.front().arrival);
+    constexpr double share = 5.0 / 12;
     constexpr double least = 2;
-    constexpr double deviations = 3;
+    constexpr double deviations = 2;
     if (time_us > 0) simulation.growth_rps = growth / (time_us / 1e6);
-    simulation.stable = growth <= least + deviations * std::sqrt(squared_variations * between);
+    simulation.stable = growth <= least + deviations * std::sqrt(share * squared_variations * arrivals);
   }
 
  private:

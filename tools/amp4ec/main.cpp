@@ -16,7 +16,7 @@
 namespace amp4ec::cli {
 namespace {
 
-constexpr const char* verbs = "zoo, inspect, plan, split, verify, run, top";
+constexpr const char* verbs = "zoo, inspect, plan, split, verify, run, simulate, top";
 
 int fail(Exit exit, const std::string& text) {
   print_failure(text);
@@ -65,7 +65,8 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", AMP4EC_VERSION);
   app.require_subcommand(1);
   Action chosen;
-  for (const auto add : {add_zoo, add_inspect, add_plan, add_split, add_verify, add_run, add_top}) add(app, chosen);
+  for (const auto add : {add_zoo, add_inspect, add_plan, add_split, add_verify, add_run, add_simulate, add_top})
+    add(app, chosen);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -40,13 +40,17 @@ double bottleneck_us(const Pipeline& pipeline) {
 
 }  // namespace
 
-void add_planning_options(CLI::App& verb, PlanningOptions& options) {
+void add_node_options(CLI::App& verb, PlanningOptions& options) {
   verb.add_option("--node", options.nodes, "A node, NAME:CPUS:MEMORY, e.g. high:1.0:1GiB; once for each")
       ->allow_extra_args(false);
   verb.add_option("--link", options.links,
                   "FROM:TO:BANDWIDTH:LATENCY, e.g. high:low:100MB:2ms; once for each direction")
       ->allow_extra_args(false);
   verb.add_option("--scale", options.scale, "Multiplies every CPU quota")->check(CLI::Range(1e-3, 1e3));
+}
+
+void add_planning_options(CLI::App& verb, PlanningOptions& options) {
+  add_node_options(verb, options);
   verb.add_option("--strategy", options.strategy, strategy_list())->capture_default_str();
   verb.add_option("--objective", options.objective, "throughput, latency or memory")->capture_default_str();
   verb.add_option("--pipelines", options.pipelines, "How many pipelines, or any")->capture_default_str();
@@ -68,6 +72,16 @@ Result<std::vector<NodeSpec>> parse_nodes(const PlanningOptions& options) {
   return nodes;
 }
 
+Result<std::vector<LinkSpec>> parse_links(const PlanningOptions& options) {
+  std::vector<LinkSpec> links;
+  for (const std::string& text : options.links) {
+    auto link = parse_link(text);
+    if (!link) return link.error();
+    links.push_back(std::move(*link));
+  }
+  return links;
+}
+
 Result<Partitioner> make_partitioner(const PlanningOptions& options) {
   Partitioner partitioner;
   auto strategy = make_strategy(options.strategy);
@@ -80,19 +94,23 @@ Result<Partitioner> make_partitioner(const PlanningOptions& options) {
   if (!pipelines) return pipelines.error();
   partitioner.pipelines = *pipelines;
   partitioner.max_stages = options.max_stages;
-  for (const std::string& text : options.links) {
-    auto link = parse_link(text);
-    if (!link) return link.error();
-    partitioner.links.push_back(std::move(*link));
-  }
+  auto links = parse_links(options);
+  if (!links) return links.error();
+  partitioner.links = std::move(*links);
   return partitioner;
 }
 
-Result<Plan> load_plan(const std::string& file, const Model& model) {
+Result<Plan> load_plan(const std::string& file) {
   const auto text = read_file(file);
   if (!text) return text.error();
   auto plan = read_plan(*text);
   if (!plan) return Error{plan.error().code, fmt::format("plan '{}': {}", file, plan.error().message)};
+  return plan;
+}
+
+Result<Plan> load_plan(const std::string& file, const Model& model) {
+  auto plan = load_plan(file);
+  if (!plan) return plan;
   if (!plan->model_hash.empty() && plan->model_hash != model.hash()) {
     return Error{Errc::PlanInvalid, fmt::format("plan '{}' is for model {}, this is model {}; plan again", file,
                                                 plan->model_hash, model.hash())};

@@ -31,13 +31,22 @@ struct PlanningOptions {
   std::string profile;  ///< File to read, or to write when it does not exist yet.
 };
 
+/// The nodes alone: `--node`, `--link` and `--scale`.
+void add_node_options(CLI::App& verb, PlanningOptions& options);
+
 void add_planning_options(CLI::App& verb, PlanningOptions& options);
 
 /// The nodes with their quotas scaled. @error InvalidArgument.
 Result<std::vector<NodeSpec>> parse_nodes(const PlanningOptions& options);
 
+/// The links, which may still name nodes that are not there. @error InvalidArgument.
+Result<std::vector<LinkSpec>> parse_links(const PlanningOptions& options);
+
 /// The strategy with its settings. @error InvalidArgument.
 Result<Partitioner> make_partitioner(const PlanningOptions& options);
+
+/// A plan from a file, for any model. @error FileNotFound, JsonInvalid, NotSupported.
+Result<Plan> load_plan(const std::string& file);
 
 /// A plan from a file, for this model. @error FileNotFound, JsonInvalid, PlanInvalid when it is for another model.
 Result<Plan> load_plan(const std::string& file, const Model& model);

@@ -30,6 +30,7 @@ void add_plan(CLI::App& app, Action& chosen);
 void add_split(CLI::App& app, Action& chosen);
 void add_verify(CLI::App& app, Action& chosen);
 void add_run(CLI::App& app, Action& chosen);
+void add_simulate(CLI::App& app, Action& chosen);
 void add_top(CLI::App& app, Action& chosen);
 
 }  // namespace amp4ec::cli

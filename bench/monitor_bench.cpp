@@ -4,7 +4,9 @@
 // tight loop (`fast_tier`, `all_tiers`), or a node and round by the Monitor's own timer, with caches as cold as they
 // get in between (`timer`). There, `cpu_share` is the share of one CPU that all nodes together take; with 0 nodes the
 // time is that of a round, which only wakes up. `threads`: 1 for a node that has a worker thread as well, hence a
-// second group.
+// second group. `floor`: a thread that sleeps and reads the files of one node's fast tier (three on v1) into a buffer,
+// and does nothing else: what no watching by these files can go below, wake-up included in "Time" and alone in
+// `wake_up_us`.
 #include <amp4ec/cgroup/group.hpp>
 #include <amp4ec/cgroup/host_group.hpp>
 #include <amp4ec/cgroup/thread_group.hpp>
@@ -19,6 +21,10 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <array>
 #include <csignal>
 #include <ctime>
 #include <memory>
@@ -80,6 +86,24 @@ class BenchNode {
     source.read_service_times = [this] { return workers_.service_times(); };
     source.read_network = network;
     return source;
+  }
+
+  /// The files that a fast sample reads, opened once more.
+  [[nodiscard]] std::vector<ipc::UniqueFd> fast_files() const {
+    std::vector<ipc::UniqueFd> files;
+    const auto hierarchy = cgroup::Hierarchy::detect();
+    for (const auto& tree : hierarchy->trees()) {
+      const bool v2 = tree.version == 2;
+      const auto open = [&](bool has, std::string_view name) {
+        if (!has) return;
+        const auto path = fmt::format("{}/{}", tree.folder(group_.path()), name);
+        if (ipc::UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC)); file) files.push_back(std::move(file));
+      };
+      open(tree.has(cgroup::Controller::Cpu), cgroup::files::cpu_stat);
+      open(!v2 && tree.has(cgroup::Controller::CpuAccounting), cgroup::files::cpu_usage);
+      open(tree.has(cgroup::Controller::Memory), v2 ? cgroup::files::memory_current : cgroup::files::memory_usage);
+    }
+    return files;
   }
 
  private:
@@ -185,6 +209,28 @@ void timer(benchmark::State& state) {
   thread.join();
 }
 
+/// range(0): interval in ms; range(1): rounds.
+void floor(benchmark::State& state) {
+  const auto nodes = make_nodes(state, 1);
+  if (nodes.empty()) return;
+  const auto files = nodes[0]->fast_files();
+  const auto in_rounds = [&](bool reading) {
+    const double before = cpu_seconds(CLOCK_THREAD_CPUTIME_ID);
+    for (std::int64_t round = 0; round < state.range(1); ++round) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(state.range(0)));
+      std::array<char, 4096> buffer;
+      for (const auto& file : files) {
+        if (reading && ::pread(file.get(), buffer.data(), buffer.size(), 0) < 0) state.SkipWithError("cannot read");
+      }
+    }
+    return (cpu_seconds(CLOCK_THREAD_CPUTIME_ID) - before) / static_cast<double>(state.range(1));
+  };
+  for (auto _ : state) {
+    state.counters["wake_up_us"] = in_rounds(false) * 1e6;
+    state.SetIterationTime(in_rounds(true));
+  }
+}
+
 /// What a request pays.
 void view(benchmark::State& state) {
   boost::asio::io_context context;
@@ -205,6 +251,12 @@ BENCHMARK(timer)
     ->Args({16, 10, 3'600'000, 500})
     ->Args({16, 10, 5000, 1500})
     ->Args({16, 1000, 5000, 30})
+    ->UseManualTime()
+    ->Iterations(1)
+    ->Unit(benchmark::kMicrosecond);
+BENCHMARK(floor)
+    ->ArgNames({"ms", "rounds"})
+    ->Args({10, 500})
     ->UseManualTime()
     ->Iterations(1)
     ->Unit(benchmark::kMicrosecond);

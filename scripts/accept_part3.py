@@ -116,8 +116,11 @@ def cost():
     wake_up = alone["real_time"] if alone else float("nan")
     for nodes in (1, 4, 16):
         figures[f"{nodes} by the timer"] = figures.get(f"{nodes} by the timer", float("nan")) - wake_up / nodes
+    floor = find("floor")
     row("at most 20 us of CPU a node and fast-tier sample",
-        ", ".join(f"{us:.1f} us {case}" for case, us in figures.items()) + f"; a round without nodes {wake_up:.1f} us",
+        ", ".join(f"{us:.1f} us {case}" for case, us in figures.items()) + f"; a round without nodes {wake_up:.1f} us"
+        + (f"; a thread that sleeps and only reads one node's files: {floor['real_time'] - floor['wake_up_us']:.1f} us, "
+           f"waking up {floor['wake_up_us']:.1f}" if floor else ""),
         len(figures) == len(cases) and all(us <= 20 for us in figures.values()), command)
     all_tiers = find("timer/nodes:16/ms:1000")
     share = all_tiers["cpu_share"] if all_tiers else float("nan")

@@ -2,6 +2,7 @@
 #include "command.hpp"
 #include "support/catch.hpp"
 
+#include <amp4ec/cgroup/thread_group.hpp>
 #include <amp4ec/plan/json_text.hpp>
 
 #include <boost/json/array.hpp>
@@ -72,6 +73,43 @@ TEST_CASE("top sees the nodes and workers of another host while it runs") {
   CHECK(worker.at("pid").to_number<int>() > 0);
   CHECK(worker.at("errors") == 0);
   CHECK(worker.at("mean_service_us").to_number<double>() > 0);
+}
+
+TEST_CASE("top sees the worker threads of another host") {
+  const auto hierarchy = amp4ec::cgroup::Hierarchy::detect();
+  if (!hierarchy || !amp4ec::cgroup::ThreadGroup::create(*hierarchy, *amp4ec::cgroup::thread_group_name())) {
+    WARN("not tested: no groups for threads can be made here");
+    return;
+  }
+  Command host({"run", "lstm", "--node", "thread-test:0.5:256MiB", "--pipelines", "1", "--workers", "thread",
+                "--seconds", "600"});
+  boost::json::object node;
+  boost::json::object thread;
+  while (thread.empty()) {
+    const Outcome outcome =
+        run_command({"top", "--json", "--iterations", "1", "--interval", "0.2", "--node", "thread-test"});
+    REQUIRE(outcome.exit == 0);
+    for (const auto& found : lines_of(outcome).at(0).at("nodes").as_array()) {
+      if (found.at("host").at("pid") != host.pid()) continue;
+      for (const auto& worker : found.at("workers").as_array()) {
+        const bool serves = worker.at("thread").is_number() && found.at("requests_done").to_number<double>() > 0;
+        if (!serves) continue;
+        node = found.as_object();
+        thread = worker.as_object();
+      }
+    }
+  }
+  host.signal(SIGINT);
+  (void)host.wait();
+  CHECK(node.at("cpu_quota").to_number<double>() == Approx(0.5));
+  CHECK(node.at("cpu_used").to_number<double>() > 0);
+  CHECK(node.at("alive").as_bool());
+  CHECK(thread.at("worker").as_string().starts_with("thread-"));
+  CHECK(thread.at("pid") == host.pid());
+  CHECK(thread.at("thread") != host.pid());
+  CHECK(thread.at("first_layer") == 0);
+  CHECK(thread.at("requests").to_number<double>() > 0);
+  CHECK(thread.at("memory_bytes").is_null());  // A thread has none of its own.
 }
 
 TEST_CASE("top shows a worker that stands still as stalled") {

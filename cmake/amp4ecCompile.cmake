@@ -10,8 +10,8 @@ function(amp4ec_configure_target target)
   set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF POSITION_INDEPENDENT_CODE ON)
   target_compile_features(${target} PUBLIC cxx_std_20)
   # In a large file made of several, the names of one are no business of its neighbours: no -Wshadow there.
-  target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic $<$<NOT:$<BOOL:${CMAKE_UNITY_BUILD}>>:-Wshadow>
-    -Wnon-virtual-dtor -Wold-style-cast
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic
+    $<$<NOT:$<BOOL:$<TARGET_PROPERTY:UNITY_BUILD>>>:-Wshadow> -Wnon-virtual-dtor -Wold-style-cast
     $<$<BOOL:${AMP4EC_WARNINGS_AS_ERRORS}>:-Werror>)
   if(AMP4EC_SANITIZE)
     target_compile_options(${target} PRIVATE -fsanitize=${AMP4EC_SANITIZE} -fno-omit-frame-pointer

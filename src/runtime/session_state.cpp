@@ -4,6 +4,7 @@
 #include "model/wire.hpp"
 #include "runtime/control_protocol.hpp"
 
+#include <amp4ec/monitor/detail/worker_sums.hpp>
 #include <amp4ec/monitor/trace_writer.hpp>
 
 #include <fmt/format.h>
@@ -481,12 +482,12 @@ void SessionState::trace(const Done& done) const noexcept try {
 
 namespace {
 
-/// What a worker has done, added to what was done in its place before.
+/// What a worker has done, added to what was done in its place before. Its counters are its own word, hence `grow`.
 StageReport add_report(StageReport report, const StageWorker& worker) {
   if (const auto stats = worker.counters().snapshot()) {
-    report.requests += stats->requests;
-    report.busy += std::chrono::nanoseconds(stats->busy_ns);
-    report.hop += std::chrono::nanoseconds(stats->hop_ns);
+    grow(report.requests, stats->requests, 0);
+    grow(report.busy, stats->busy_ns, 0);
+    grow(report.hop, stats->hop_ns, 0);
   }
   if (!worker.group()) return report;
   if (const auto usage = worker.group()->read()) report.cpu_time += usage->cpu_time;

@@ -2,6 +2,7 @@
 #include "command.hpp"
 #include "support/catch.hpp"
 
+#include <amp4ec/cgroup/host_group.hpp>
 #include <amp4ec/cgroup/thread_group.hpp>
 #include <amp4ec/plan/json_text.hpp>
 

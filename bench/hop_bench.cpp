@@ -191,9 +191,9 @@ void plain_memcpy(benchmark::State& state) {
 }
 
 /// The same copy while another process reads what was copied, each time, on the same CPU or on another: then the lines
-/// lie in the other's cache, or the mapping in none. With `Until::copied` times the copy alone; with `Until::woken` until
-/// a bell has woken the other process, whose code and data the copy has driven out of the caches. That is the least that
-/// any hop of this size can cost which copies once and blocks.
+/// lie in the other's cache, or the mapping in none. With `Until::copied` times the copy alone; with `Until::woken`
+/// until a bell has woken the other process, whose code and data the copy has driven out of the caches. That is the
+/// least that any hop of this size can cost which copies once and blocks.
 enum class Until { copied, woken };
 void shared_memcpy(benchmark::State& state, Place place, Until until) {
   if (!pin(place, false)) return state.SkipWithError("needs two CPUs");

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Two operators that look at the clock: `output_ready` as the last of a segment, `first_operator` as the first of the
 // next. Both return what they are given, as a new tensor: the answer is the same in each run. The first one's copy is
-// timed as well: what one copy of these bytes takes at this very place. The times go to a file that session_bench reads.
+// timed as well: what one copy of these bytes takes at this very place. The times go to a file that session_bench
+// reads.
 #include "hop_stamps.hpp"
 
 #include <amp4ec/ipc/clock.hpp>

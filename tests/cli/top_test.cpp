@@ -90,7 +90,8 @@ TEST_CASE("top sees the worker threads of another host") {
     const Outcome outcome =
         run_command({"top", "--json", "--iterations", "1", "--interval", "0.2", "--node", "thread-test"});
     REQUIRE(outcome.exit == 0);
-    for (const auto& found : lines_of(outcome).at(0).at("nodes").as_array()) {
+    const auto lines = lines_of(outcome);
+    for (const auto& found : lines.at(0).at("nodes").as_array()) {
       if (found.at("host").at("pid") != host.pid()) continue;
       for (const auto& worker : found.at("workers").as_array()) {
         const bool serves = worker.at("thread").is_number() && found.at("requests_done").to_number<double>() > 0;

@@ -84,6 +84,7 @@ TEST_CASE("top sees the worker threads of another host") {
   }
   Command host({"run", "lstm", "--node", "thread-test:0.5:256MiB", "--pipelines", "1", "--workers", "thread",
                 "--seconds", "600"});
+  const pid_t host_pid = host.pid();
   boost::json::object node;
   boost::json::object thread;
   while (thread.empty()) {
@@ -92,7 +93,7 @@ TEST_CASE("top sees the worker threads of another host") {
     REQUIRE(outcome.exit == 0);
     const auto lines = lines_of(outcome);
     for (const auto& found : lines.at(0).at("nodes").as_array()) {
-      if (found.at("host").at("pid") != host.pid()) continue;
+      if (found.at("host").at("pid") != host_pid) continue;
       for (const auto& worker : found.at("workers").as_array()) {
         const bool serves = worker.at("thread").is_number() && found.at("requests_done").to_number<double>() > 0;
         if (!serves) continue;
@@ -107,8 +108,8 @@ TEST_CASE("top sees the worker threads of another host") {
   CHECK(node.at("cpu_used").to_number<double>() > 0);
   CHECK(node.at("alive").as_bool());
   CHECK(thread.at("worker").as_string().starts_with("thread-"));
-  CHECK(thread.at("pid") == host.pid());
-  CHECK(thread.at("thread") != host.pid());
+  CHECK(thread.at("pid") == host_pid);
+  CHECK(thread.at("thread") != host_pid);
   CHECK(thread.at("first_layer") == 0);
   CHECK(thread.at("requests").to_number<double>() > 0);
   CHECK(thread.at("memory_bytes").is_null());  // A thread has none of its own.

@@ -9,7 +9,6 @@ namespace amp4ec::bench {
 inline constexpr const char* stamps_variable = "AMP4EC_BENCH_STAMPS";
 
 /// Times in that file, by `monotonic_ns`.
-enum Stamp : std::size_t { copy_began, output_ready, operator_started };
-inline constexpr std::size_t stamp_count = 3;
+enum Stamp : std::size_t { copy_began, output_ready, operator_started, stamp_count };
 
 }  // namespace amp4ec::bench

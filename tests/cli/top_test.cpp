@@ -26,6 +26,13 @@ std::vector<boost::json::object> lines_of(const Outcome& outcome) {
   }
   return objects;
 }
+
+/// The nodes of this name, as one look shows them.
+boost::json::array look_at(const std::string& node) {
+  const Outcome outcome = run_command({"top", "--json", "--iterations", "1", "--interval", "0.2", "--node", node});
+  REQUIRE(outcome.exit == 0);
+  return lines_of(outcome).at(0).at("nodes").as_array();
+}
 }  // namespace
 
 TEST_CASE("top without anything to show says so, and succeeds") {
@@ -48,11 +55,7 @@ TEST_CASE("top sees the nodes and workers of another host while it runs") {
   REQUIRE(host.wait_for_worker());
   boost::json::object node;
   while (node.empty()) {
-    const Outcome outcome =
-        run_command({"top", "--json", "--iterations", "1", "--interval", "0.2", "--node", "top-test"});
-    REQUIRE(outcome.exit == 0);
-    const auto lines = lines_of(outcome);
-    for (const auto& found : lines.at(0).at("nodes").as_array()) {
+    for (const auto& found : look_at("top-test")) {
       const auto& workers = found.at("workers").as_array();
       const bool is_serving = !workers.empty() && workers[0].at("requests").is_number() &&
                               found.at("requests_done").to_number<double>() > 0;
@@ -88,11 +91,7 @@ TEST_CASE("top sees the worker threads of another host") {
   boost::json::object node;
   boost::json::object thread;
   while (thread.empty()) {
-    const Outcome outcome =
-        run_command({"top", "--json", "--iterations", "1", "--interval", "0.2", "--node", "thread-test"});
-    REQUIRE(outcome.exit == 0);
-    const auto lines = lines_of(outcome);
-    for (const auto& found : lines.at(0).at("nodes").as_array()) {
+    for (const auto& found : look_at("thread-test")) {
       if (found.at("host").at("pid") != host_pid) continue;
       for (const auto& worker : found.at("workers").as_array()) {
         const bool serves = worker.at("thread").is_number() && found.at("requests_done").to_number<double>() > 0;
@@ -120,10 +119,7 @@ TEST_CASE("top shows a worker that stands still as stalled") {
                 "--stall-timeout", "600"});
   REQUIRE(host.wait_for_worker());
   const auto look = [] {
-    const Outcome outcome =
-        run_command({"top", "--json", "--iterations", "1", "--interval", "0.2", "--node", "stall-test"});
-    REQUIRE(outcome.exit == 0);
-    const auto nodes = lines_of(outcome).at(0).at("nodes").as_array();
+    const auto nodes = look_at("stall-test");
     return nodes.empty() ? boost::json::object() : nodes[0].as_object();
   };
   boost::json::object node;

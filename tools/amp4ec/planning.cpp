@@ -6,6 +6,7 @@
 #include "text.hpp"
 
 #include <amp4ec/plan/plan_json.hpp>
+#include <amp4ec/plan/profile_json.hpp>
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
@@ -98,6 +99,14 @@ Result<Partitioner> make_partitioner(const PlanningOptions& options) {
   if (!links) return links.error();
   partitioner.links = std::move(*links);
   return partitioner;
+}
+
+Result<Profile> load_profile(const std::string& file) {
+  const auto text = read_file(file);
+  if (!text) return text.error();
+  auto profile = read_profile(*text);
+  if (!profile) return Error{profile.error().code, fmt::format("profile '{}': {}", file, profile.error().message)};
+  return profile;
 }
 
 Result<Plan> load_plan(const std::string& file) {

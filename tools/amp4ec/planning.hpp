@@ -8,6 +8,7 @@
 #include <amp4ec/plan/node_spec.hpp>
 #include <amp4ec/plan/partitioner.hpp>
 #include <amp4ec/plan/plan.hpp>
+#include <amp4ec/plan/profile.hpp>
 
 #include <cstddef>
 #include <string>
@@ -44,6 +45,9 @@ Result<std::vector<LinkSpec>> parse_links(const PlanningOptions& options);
 
 /// The strategy with its settings. @error InvalidArgument.
 Result<Partitioner> make_partitioner(const PlanningOptions& options);
+
+/// A profile from a file, of any model. @error FileNotFound, and what `read_profile` refuses.
+Result<Profile> load_profile(const std::string& file);
 
 /// A plan from a file, for any model. @error FileNotFound, JsonInvalid, NotSupported.
 Result<Plan> load_plan(const std::string& file);

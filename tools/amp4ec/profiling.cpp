@@ -2,6 +2,7 @@
 #include "profiling.hpp"
 
 #include "files.hpp"
+#include "planning.hpp"
 #include "progress.hpp"
 
 #include <amp4ec/plan/profile_json.hpp>
@@ -18,10 +19,8 @@ namespace amp4ec::cli {
 namespace {
 
 Result<Profile> read_profile_of(const Subject& subject, const std::string& file) {
-  const auto text = read_file(file);
-  if (!text) return text.error();
-  auto profile = read_profile(*text);
-  if (!profile) return Error{profile.error().code, fmt::format("profile '{}': {}", file, profile.error().message)};
+  auto profile = load_profile(file);
+  if (!profile) return profile;
   if (profile->graph.model_hash == subject.model.hash()) return profile;
   return Error{Errc::ProfileInvalid,
                fmt::format("profile '{}' belongs to model {}, this is model {}; delete the file or name another", file,

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "files.hpp"
 #include "output.hpp"
 #include "planning.hpp"
 #include "simulation_report.hpp"
 #include "verb.hpp"
 
 #include <amp4ec/plan/evaluate.hpp>
-#include <amp4ec/plan/profile_json.hpp>
 #include <amp4ec/plan/simulate.hpp>
 
 #include <fmt/format.h>
@@ -118,10 +116,8 @@ Result<Plan> plan_of(const SimulateVerb& options, const std::vector<NodeSpec>& n
         Errc::InvalidArgument,
         "--scale needs --profile FILE here: the times in the plan are those of the quotas that it was made for"};
   }
-  const auto text = read_file(file);
-  if (!text) return text.error();
-  const auto profile = read_profile(*text);
-  if (!profile) return Error{profile.error().code, fmt::format("profile '{}': {}", file, profile.error().message)};
+  const auto profile = load_profile(file);
+  if (!profile) return profile.error();
   return evaluate(std::move(*plan), *profile, nodes, links);
 }
 

@@ -7,6 +7,7 @@
 #include "model/layer_graph_builder.hpp"
 #include "model/lowering.hpp"
 #include "model/optimize.hpp"
+#include "model/segment_builder.hpp"
 #include "model/tuned_executor.hpp"
 #include "model/typed_value.hpp"
 #include "model/value_copy.hpp"
@@ -125,8 +126,14 @@ std::vector<bool> arguments_taken(const jit::Module& module) {
 class TorchScriptExecutor final : public SegmentExecutor {
  public:
   /// outputs: how many values the tuple holds that `forward` returns; empty: its one value is the answer.
-  TorchScriptExecutor(const jit::Module& module, std::vector<bool> taken, std::optional<std::size_t> outputs)
-      : module_(module), forward_(module_.get_method("forward")), taken_(std::move(taken)), outputs_(outputs) {
+  /// code: of classes that the module uses; types do not keep it.
+  TorchScriptExecutor(const jit::Module& module, std::vector<bool> taken, std::optional<std::size_t> outputs,
+                      std::shared_ptr<const jit::CompilationUnit> code = nullptr)
+      : module_(module),
+        code_(std::move(code)),
+        forward_(module_.get_method("forward")),
+        taken_(std::move(taken)),
+        outputs_(outputs) {
     for (const c10::Argument& argument : forward_.function().getSchema().arguments()) types_.push_back(argument.type());
     types_.erase(types_.begin());  // self
   }
@@ -168,6 +175,7 @@ class TorchScriptExecutor final : public SegmentExecutor {
 
  private:
   jit::Module module_;
+  std::shared_ptr<const jit::CompilationUnit> code_;
   jit::Method forward_;
   std::vector<bool> taken_;          // by argument: the caller's value must be copied
   std::vector<c10::TypePtr> types_;  // by argument
@@ -178,12 +186,35 @@ std::optional<std::size_t> tuple_size(std::size_t output_count) {
   return output_count == 1 ? std::nullopt : std::optional(output_count);
 }
 
-/// The module in one form. It takes a clone: optimising changes graphs, calls change state.
+bool contains_class(const c10::Type& type) {
+  if (type.kind() == c10::TypeKind::ClassType) return true;
+  const auto contained = type.containedTypes();
+  return std::any_of(contained.begin(), contained.end(), [](const auto& inner) { return contains_class(*inner); });
+}
+
+/// Whether the graph has objects of classes, whose methods live in the module's code. Its own class does not count.
+bool uses_classes(jit::Graph& graph) {
+  bool any = false;
+  detail::for_each_node(*graph.block(), [&](const jit::Node* node) {
+    any = any || std::any_of(node->outputs().begin(), node->outputs().end(),
+                             [](const jit::Value* value) { return contains_class(*value->type()); });
+  });
+  const auto inputs = graph.inputs().slice(1);
+  return any || std::any_of(inputs.begin(), inputs.end(),
+                            [](const jit::Value* value) { return contains_class(*value->type()); });
+}
+
+/// The module in one form. It takes a copy: optimising changes graphs, calls change state. Not Module::clone(), whose
+/// code joins that of the original: each form's weights would live as long as the last of them.
 std::unique_ptr<SegmentExecutor> make_candidate(const jit::Module& module, const std::vector<bool>& taken,
                                                 std::size_t outputs, const Transform& transform) {
-  jit::Module own = detail::copy_module(module.clone(/*inplace=*/true));
+  const c10::FunctionSchema& schema = module.get_method("forward").function().getSchema();
+  const auto graph = module.get_method("forward").graph()->copy();
+  jit::Module own = detail::copy_module(detail::wrap_as_module(graph, module, schema.arguments()));
+  const bool needs_code = uses_classes(*own.get_method("forward").graph());
   if (transform) own = transform(own);
-  return std::make_unique<TorchScriptExecutor>(own, taken, tuple_size(outputs));
+  return std::make_unique<TorchScriptExecutor>(own, taken, tuple_size(outputs),
+                                               needs_code ? module._ivalue()->compilation_unit() : nullptr);
 }
 
 /// False for operators that cannot be called once more only to be timed. An assertion can: scripts are full of them.

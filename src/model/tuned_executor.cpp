@@ -9,6 +9,8 @@
 #include <chrono>
 #include <optional>
 
+#include <malloc.h>
+
 namespace amp4ec::detail {
 
 namespace {
@@ -79,6 +81,7 @@ Result<Values> TunedExecutor::tune(const Values& inputs) try {
     chosen_ = best->name;
   }
   candidates_.clear();
+  malloc_trim(0);  // The other forms' memory is free now, and would stay resident.
   return expected;
 } catch (const std::exception& exception) {  // No memory for a copy, or for the best form a second time.
   return failure(exception, Errc::ExecutionFailed);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 
 namespace amp4ec {
@@ -15,6 +16,26 @@ constexpr double infinite = std::numeric_limits<double>::infinity();
 
 Difference unlike() {
   return {infinite, false, infinite};
+}
+
+/// How far numbers are apart that are not all the same.
+struct Distance {
+  double scale = 0;  ///< Largest magnitude of the reference.
+  double error = 0;  ///< Largest distance; infinite where there is none, between what is not finite.
+};
+
+Distance distance_of(const at::Tensor& answer, const at::Tensor& reference) {
+  const at::Tensor wide = reference.to(reference.is_complex() ? at::kComplexDouble : at::kDouble);
+  const at::Tensor other = answer.to(wide.scalar_type());
+  const at::Tensor nan = at::isnan(wide);
+  // What is not finite has no distance: it must be the same. The scale and the error are those of the rest.
+  const at::Tensor finite = at::isfinite(wide);
+  const at::Tensor same = at::logical_or(wide == other, at::logical_and(nan, at::isnan(other)));
+  const double scale = at::where(finite, at::abs(wide), 0.0).max().item<double>();
+  if (same.all().item<bool>()) return {scale, 0};
+  const at::Tensor comparable = at::logical_or(at::logical_and(finite, at::isfinite(other)), same);
+  if (!comparable.all().item<bool>()) return {scale, infinite};
+  return {scale, at::where(same, 0.0, at::abs(other - wide)).max().item<double>()};
 }
 
 Difference compare_tensors(const at::Tensor& answer, const at::Tensor& reference) {
@@ -34,18 +55,20 @@ Difference compare_tensors(const at::Tensor& answer, const at::Tensor& reference
   if (reference.numel() == 0) return {0, true, infinite};
   if (!reference.is_floating_point() && !reference.is_complex())
     return equal ? Difference{0, true, infinite} : unlike();
-  const at::Tensor wide = reference.to(reference.is_complex() ? at::kComplexDouble : at::kDouble);
-  const at::Tensor other = answer.to(wide.scalar_type());
-  const at::Tensor nan = at::isnan(wide);
-  if (!at::equal(nan, at::isnan(other))) return unlike();
-  // What is not finite has no distance: it must be the same. The scale and the error are those of the rest.
-  const at::Tensor finite = at::isfinite(wide);
-  const at::Tensor same = at::logical_or(wide == other, nan);
-  const double scale = at::where(finite, at::abs(wide), 0.0).max().item<double>();
-  if (equal || same.all().item<bool>()) return {0, true, scale};
-  if (!at::logical_or(at::logical_and(finite, at::isfinite(other)), same).all().item<bool>()) return unlike();
-  const double error = at::where(same, 0.0, at::abs(other - wide)).max().item<double>();
-  return {scale > 0 ? error / scale : infinite, false, scale};
+  // A piece at a time: the intermediate results are several times as large as what is compared, and a worker compares
+  // where memory is tight.
+  constexpr std::int64_t piece = 1 << 16;
+  const at::Tensor ours = answer.reshape({-1});
+  const at::Tensor theirs = reference.reshape({-1});
+  Distance total;
+  for (std::int64_t at = 0; at < theirs.numel(); at += piece) {
+    const std::int64_t count = std::min(piece, theirs.numel() - at);
+    const Distance part = distance_of(ours.narrow(0, at, count), theirs.narrow(0, at, count));
+    total = {std::max(total.scale, part.scale), std::max(total.error, part.error)};
+  }
+  if (equal || total.error == 0) return {0, true, total.scale};
+  if (std::isinf(total.error)) return unlike();
+  return {total.scale > 0 ? total.error / total.scale : infinite, false, total.scale};
 }
 
 Difference worse(const Difference& a, const Difference& b) {

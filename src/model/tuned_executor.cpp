@@ -20,9 +20,11 @@ using Clock = std::chrono::steady_clock;
 // Half of what a session accepts unless told otherwise: other inputs may differ more than these.
 constexpr double tolerance = 5e-5;
 
-// The least of a few runs, taken in turns: a throttled node pauses in some of them. Where one run takes long, it tells
-// enough, also if it is the first.
-constexpr int most_rounds = 3;
+// The least of a few runs, taken in turns: a throttled node pauses in some of them. Short runs are repeated more often,
+// since a neighbour's work weighs more on them; where one run takes long, it tells enough, also if it is the first.
+constexpr int least_rounds = 3;
+constexpr int most_rounds = 10;
+constexpr std::chrono::milliseconds long_enough{50};
 constexpr std::chrono::milliseconds long_run{150};
 
 bool are_equal(const Values& answer, const Values& expected) {
@@ -45,13 +47,17 @@ Values copies_of(const Values& values) {
 std::optional<double> time_ratio(const Candidate& candidate, SegmentExecutor& plain, Clock::duration plain_first,
                                  const Values& inputs, const Values& expected) try {
   const auto executor = candidate.make();
+  malloc_trim(0);  // As below: LibTorch has made and freed copies of the weights.
   const auto start = Clock::now();
-  const auto answer = executor->run(inputs);
+  auto answer = executor->run(inputs);
   const auto first = Clock::now() - start;
   if (!answer || !are_equal(*answer, expected)) return std::nullopt;
+  *answer = {};  // Its memory is the next run's.
   auto plain_time = plain_first;
   auto time = first;
+  const auto compared = Clock::now();
   for (int round = 0; round < most_rounds && plain_first < long_run; ++round) {
+    if (round >= least_rounds && Clock::now() - compared >= long_enough) break;
     plain_time = std::min(plain_time, time_of(plain, inputs));
     time = std::min(time, time_of(*executor, inputs));
   }
@@ -68,6 +74,7 @@ Result<Values> TunedExecutor::tune(const Values& inputs) try {
   const auto plain = Clock::now() - start;
   if (!answer) return answer;            // These inputs say nothing about the candidates.
   Values expected = copies_of(*answer);  // An answer may lie in what the next call changes.
+  *answer = {};
   const Candidate* best = nullptr;
   double best_ratio = 1;  // Of its time to the plain one's, taken in turns: the machine's speed changes.
   for (const Candidate& candidate : candidates_) {
@@ -75,13 +82,14 @@ Result<Values> TunedExecutor::tune(const Values& inputs) try {
       best = &candidate;
       best_ratio = *ratio;
     }
+    malloc_trim(0);  // Its memory is free now, and would stay resident while the next form is made.
   }
   if (best != nullptr) {
     executor_ = best->make();  // Again: two kept at once, beside the plain one, would need memory for three.
     chosen_ = best->name;
+    malloc_trim(0);
   }
   candidates_.clear();
-  malloc_trim(0);  // The other forms' memory is free now, and would stay resident.
   return expected;
 } catch (const std::exception& exception) {  // No memory for a copy, or for the best form a second time.
   return failure(exception, Errc::ExecutionFailed);

@@ -25,15 +25,17 @@ json::object layer_to_json(const Layer& layer, double time_us) {
           {"time_us", time_us}};
 }
 
-json::object cut_to_json(const Cut& cut, const CutTime& time) {
+json::object cut_to_json(const Cut& cut, const CutCost& cost) {
   return {{"valid", cut.valid},
           {"reason", cut.reason},
           {"crossing_bytes", cut.crossing.count},
           {"crossing_values", cut.crossing_values},
           {"message_bytes", cut.message.count},
-          {"prefix_us", time.prefix_us},
-          {"suffix_us", time.suffix_us},
-          {"measured", time.measured}};
+          {"prefix_us", cost.prefix_us},
+          {"suffix_us", cost.suffix_us},
+          {"prefix_memory_bytes", cost.prefix_memory.count},
+          {"suffix_memory_bytes", cost.suffix_memory.count},
+          {"measured", cost.measured}};
 }
 
 void read_layer(const detail::JsonReader& reader, Profile& profile) {
@@ -55,10 +57,12 @@ void read_cut(const detail::JsonReader& reader, Profile& profile) {
   reader.read("crossing_bytes", cut.crossing);
   reader.read("crossing_values", cut.crossing_values);
   reader.read_if_present("message_bytes", cut.message);
-  CutTime& time = profile.cut_times.emplace_back();
-  reader.read("prefix_us", time.prefix_us);
-  reader.read("suffix_us", time.suffix_us);
-  reader.read("measured", time.measured);
+  CutCost& cost = profile.cut_costs.emplace_back();
+  reader.read("prefix_us", cost.prefix_us);
+  reader.read("suffix_us", cost.suffix_us);
+  reader.read_if_present("prefix_memory_bytes", cost.prefix_memory);
+  reader.read_if_present("suffix_memory_bytes", cost.suffix_memory);
+  reader.read("measured", cost.measured);
 }
 
 }  // namespace
@@ -71,7 +75,7 @@ json::object profile_to_json(const Profile& profile) {
   }
   json::array cuts;
   for (std::size_t i = 0; i < graph.cuts.size(); ++i) {
-    cuts.push_back(cut_to_json(graph.cuts[i], profile.cut_times[i]));
+    cuts.push_back(cut_to_json(graph.cuts[i], profile.cut_costs[i]));
   }
   json::array leaves;
   for (const LeafModule& leaf : graph.leaves) {
@@ -84,6 +88,7 @@ json::object profile_to_json(const Profile& profile) {
           {"cpu", profile.cpu},
           {"whole_us", profile.whole_us},
           {"spread", profile.spread},
+          {"whole_memory_bytes", profile.whole_memory.count},
           {"process_memory_bytes", profile.process_memory.count},
           {"input_bytes", profile.input.count},
           {"peak_activation_bytes", profile.peak_activation.count},
@@ -110,6 +115,7 @@ Result<Profile> read_profile(std::string_view text) {
   reader.read("cpu", profile.cpu);
   reader.read("whole_us", profile.whole_us);
   reader.read("spread", profile.spread);
+  reader.read_if_present("whole_memory_bytes", profile.whole_memory);
   reader.read("process_memory_bytes", profile.process_memory);
   reader.read("input_bytes", profile.input);
   reader.read("peak_activation_bytes", profile.peak_activation);

@@ -20,6 +20,7 @@ namespace amp4ec::detail {
 namespace {
 
 constexpr std::string_view runtime_prefix = "runtime-";
+constexpr std::string_view no_node = "_";  ///< The group of workers on no node; no node has such a name.
 
 std::string_view name_of(cgroup::Hierarchy::Kind kind) {
   switch (kind) {
@@ -360,12 +361,12 @@ Result<RuntimeState::Started> RuntimeState::start_worker(WorkerKind kind, Node* 
 
 Result<RuntimeState::Started> RuntimeState::start_process(Node* node) {
   Started started;
-  if (node != nullptr && node->group) {
-    auto made = cgroup::Group::create(hierarchy_, fmt::format("{}/worker-{}", node->group->path(), next_worker_++), {},
-                                      backend_);
+  if (node == nullptr ? capabilities.memory_limits : node->group.has_value()) {
+    const std::string parent = node == nullptr ? host_group_ + "/" + std::string(no_node) : node->group->path();
+    auto made = cgroup::Group::create(hierarchy_, fmt::format("{}/worker-{}", parent, next_worker_++), {}, backend_);
     if (!made) return made.error();
     started.group.emplace(std::move(*made));
-    started.quota_binds = capabilities.cpu_limits;
+    started.quota_binds = node != nullptr && capabilities.cpu_limits;
   }
   auto worker = WorkerProcess::start(fork_server(threads_on(node)), [&](pid_t pid) -> Result<void> {
     if (node != nullptr && !started.quota_binds && !node->pinned_cpus.empty()) {

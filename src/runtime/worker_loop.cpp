@@ -183,9 +183,11 @@ class WorkerLoop {
     if (!executor_) return Error{Errc::ProtocolViolation, "nothing is loaded that could be measured"};
     auto file = ipc::MemoryFile::adopt(std::move(fds[0]));
     if (!file) return file.error();
-    auto message = file->map_read_only();
-    if (!message) return message.error();
-    auto inputs = decode_copy(message->bytes());
+    auto mapped = file->map_read_only();
+    if (!mapped) return mapped.error();
+    // In place, as requests are: a copy would count as the segment's memory.
+    const auto message = std::make_shared<ipc::Mapping<const std::byte>>(std::move(*mapped));
+    auto inputs = decode_in_place(message->bytes(), message);
     if (!inputs) return inputs.error();
 
     for (auto warm = number(request, "warm"); warm > 0; --warm) {

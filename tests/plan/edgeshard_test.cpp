@@ -56,7 +56,7 @@ Instance make_instance(unsigned seed, bool memory_binds) {
   for (std::size_t i = 0; i + 1 < layers; ++i) {
     before += profile.layer_us[i];
     profile.graph.cuts.push_back({random.chance(0.9), "", Bytes{random.up_to(100)}, 1});
-    profile.cut_times.push_back({before, profile.whole_us - before, random.chance(0.95)});
+    profile.cut_costs.push_back({before, profile.whole_us - before, random.chance(0.95)});
   }
   profile.process_memory = Bytes{random.up_to(5)};
 
@@ -125,7 +125,7 @@ class BruteForce {
       if ((visited & twice) == 0) bottleneck_us = std::min(bottleneck_us, costs.bottleneck_us);
     } else {
       place(layer + 1, n, false, costs, stage_us, visited);
-      const bool usable = profile.graph.cuts[layer].valid && profile.cut_times[layer].measured;
+      const bool usable = profile.graph.cuts[layer].valid && profile.cut_costs[layer].measured;
       for (std::size_t to = 0; usable && to < instance_.nodes.size(); ++to) {
         if (to == n) continue;
         const double us = send(instance_, n, to, layer);
@@ -175,7 +175,7 @@ void require_usable(const Instance& instance, const Plan& plan) {
   REQUIRE(check_memory(plan, instance.nodes).has_value());
   for (const Stage& stage : plan.pipelines[0].stages) {
     const bool at_end = stage.last_layer + 1 == instance.profile.graph.layers.size();
-    REQUIRE((at_end || instance.profile.cut_times[stage.last_layer].measured));
+    REQUIRE((at_end || instance.profile.cut_costs[stage.last_layer].measured));
   }
 }
 
@@ -334,7 +334,7 @@ TEST_CASE("optimal is never worse than EdgeShard's plans where cuts cost somethi
   for (unsigned seed = 0; seed < 500; ++seed) {
     Instance instance = make_instance(seed, seed % 2 == 1);
     Random random(seed);
-    for (CutTime& cut : instance.profile.cut_times) {
+    for (CutCost& cut : instance.profile.cut_costs) {
       cut.prefix_us += random.real(0, 20);
       cut.suffix_us += random.real(0, 20);
     }
@@ -357,7 +357,7 @@ TEST_CASE("optimal is never worse than EdgeShard's plans where cuts cost somethi
 TEST_CASE("EdgeShard's cost model does not see what a cut costs; what is predicted does") {
   Instance instance;
   instance.profile = sample_profile({10, 10});
-  instance.profile.cut_times[0] = {30, 35, true};
+  instance.profile.cut_costs[0] = {30, 35, true};
   instance.nodes = {{"a", 1_cpu, 0_B}, {"b", 1_cpu, 0_B}};
   const Plan plan = plan_edgeshard_throughput(instance.problem()).value();
   CHECK(plan.pipelines[0].stages.size() == 2);

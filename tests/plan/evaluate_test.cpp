@@ -137,14 +137,14 @@ TEST_CASE("impossible profiles are refused") {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   CHECK(refused([](Profile& p) { p = Profile{}; }));
   CHECK(refused([](Profile& p) { p.layer_us.pop_back(); }));
-  CHECK(refused([](Profile& p) { p.cut_times.clear(); }));
+  CHECK(refused([](Profile& p) { p.cut_costs.clear(); }));
   CHECK(refused([](Profile& p) { p.graph.cuts.emplace_back(); }));
   CHECK(refused([](Profile& p) { p.whole_us = 0; }));
   CHECK(refused([&](Profile& p) { p.spread = nan; }));
   CHECK(refused([&](Profile& p) { p.layer_us[0] = nan; }));
   CHECK(refused([](Profile& p) { p.graph.layers[1].flops = -1; }));
-  CHECK(refused([&](Profile& p) { p.cut_times[0].prefix_us = nan; }));
-  CHECK(refused([](Profile& p) { p.cut_times[0].suffix_us = -1; }));
+  CHECK(refused([&](Profile& p) { p.cut_costs[0].prefix_us = nan; }));
+  CHECK(refused([](Profile& p) { p.cut_costs[0].suffix_us = -1; }));
   CHECK(refused([](Profile& p) { p.graph.leaves[0].first_layer = 3; }));
   CHECK(refused([](Profile& p) { p.graph.leaves[0].cost = -1; }));
   CHECK(refused([](Profile& p) { p.graph.layers[0].weights = Bytes{std::uint64_t{1} << 62U}; }));
@@ -152,10 +152,10 @@ TEST_CASE("impossible profiles are refused") {
 
 TEST_CASE("a cut that noise makes look faster than the whole gains nothing") {
   Profile profile = sample_profile({10, 10, 10});
-  profile.cut_times[0].suffix_us -= 8;
-  profile.cut_times[1].prefix_us -= 8;
+  profile.cut_costs[0].suffix_us -= 8;
+  profile.cut_costs[1].prefix_us -= 8;
   CHECK(segment_time_us(profile, 1, 1) == Approx(10));
   CHECK(segment_time_us(profile, 0, 2) == Approx(30));
-  profile.cut_times[1].prefix_us += 11;
+  profile.cut_costs[1].prefix_us += 11;
   CHECK(segment_time_us(profile, 0, 1) == Approx(23));
 }

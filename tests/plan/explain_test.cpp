@@ -231,14 +231,14 @@ TEST_CASE("layers that cannot be shared out evenly bind") {
 
   SECTION("a model without a cut") {
     reject_cut(profile, 0);
-    profile.cut_times[1].measured = false;
+    profile.cut_costs[1].measured = false;
     const Explanation whole = explain_best(problem);
     CHECK(whole.limit.kind == LimitKind::granularity);
     CHECK(whole.splitting == "splitting does not help here, because no cut of this model is both valid and measured");
   }
   SECTION("cuts that cost too much") {
-    profile.cut_times[0] = {60, 100, true};
-    profile.cut_times[1] = {70, 90, true};
+    profile.cut_costs[0] = {60, 100, true};
+    profile.cut_costs[1] = {70, 90, true};
     const Explanation costly = explain_best(problem);
     CHECK(costly.limit.kind == LimitKind::granularity);
     check_says(costly.splitting, "splitting does not help here, because the best split gives");
@@ -383,7 +383,7 @@ TEST_CASE("statements hold on random problems") {
     const std::size_t layers = 2 + up_to(6);
     for (std::size_t i = 0; i < layers; ++i) times.push_back(1 + static_cast<double>(up_to(99)));
     Profile profile = sample_profile(times);
-    for (CutTime& cut : profile.cut_times) cut.prefix_us += static_cast<double>(up_to(5));
+    for (CutCost& cut : profile.cut_costs) cut.prefix_us += static_cast<double>(up_to(5));
     std::vector<NodeSpec> nodes;
     const std::size_t count = 1 + up_to(3);
     for (std::size_t n = 0; n < count; ++n) {

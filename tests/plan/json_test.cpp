@@ -144,13 +144,16 @@ TEST_CASE("hostile text is refused, not crashed on") {
 TEST_CASE("a profile reads back as it was written") {
   Profile profile = sample_profile({10.1, 20.7, 1.0 / 3});
   reject_cut(profile, 1);
-  profile.cut_times[1].measured = false;
+  profile.cut_costs[1].measured = false;
   profile.graph.layers[2].random = true;
   profile.form = "optimized";
   profile.libtorch = "1.13.1";
   profile.cpu = "a processor";
   profile.spread = 0.0123;
-  profile.process_memory = 80_MiB;
+  profile.whole_memory = 90_MiB;
+  profile.process_memory = 8_MiB;
+  profile.cut_costs[0].prefix_memory = profile.cut_costs[1].prefix_memory = 20_MiB;
+  profile.cut_costs[0].suffix_memory = profile.cut_costs[1].suffix_memory = 80_MiB;
   profile.input = 602112_B;
   profile.peak_activation = 9_MiB;
   const std::string text = write_profile(profile);

@@ -60,7 +60,7 @@ struct LargeInstance {
       profile.graph.cuts.push_back(
           {valid, valid ? "" : "alias crosses: drawn", Bytes{static_cast<std::uint64_t>(scale(2e4, 2e6))}, 1});
       // Both sides of a cut lose a little of what fusion saved.
-      profile.cut_times.push_back({before + real(0, 300), profile.whole_us - before + real(0, 300), true});
+      profile.cut_costs.push_back({before + real(0, 300), profile.whole_us - before + real(0, 300), true});
     }
   }
 

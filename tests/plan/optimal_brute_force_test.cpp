@@ -47,6 +47,21 @@ class Random {
   std::mt19937 engine_;
 };
 
+/// Memory as if it had been measured: it grows with prefix and suffix, and does not add up.
+void measure_memory(Profile& profile, Random& random) {
+  Bytes prefix = profile.process_memory;
+  for (CutCost& cost : profile.cut_costs) {
+    prefix += Bytes{random.chance(0.3) ? 0 : random.up_to(40)};
+    cost.prefix_memory = prefix;
+  }
+  Bytes suffix = profile.process_memory;
+  for (auto cost = profile.cut_costs.rbegin(); cost != profile.cut_costs.rend(); ++cost) {
+    suffix += Bytes{random.chance(0.3) ? 0 : random.up_to(40)};
+    cost->suffix_memory = suffix;
+  }
+  profile.whole_memory = std::max({prefix, suffix, Bytes{1}}) + Bytes{random.up_to(40)};
+}
+
 Instance make_instance(Random& random) {
   Instance instance;
   instance.exact = random.chance(0.5);
@@ -65,11 +80,15 @@ Instance make_instance(Random& random) {
   for (std::size_t i = 0; i + 1 < layers; ++i) {
     before += profile.layer_us[i];
     profile.graph.cuts.push_back({random.chance(0.85), "", Bytes{random.up_to(100)}, 1});
-    profile.cut_times.push_back({before + (cuts_cost ? time(5) : 0),
-                                 profile.whole_us - before + (cuts_cost ? time(5) : 0), random.chance(0.9)});
+    CutCost cost;
+    cost.prefix_us = before + (cuts_cost ? time(5) : 0);
+    cost.suffix_us = profile.whole_us - before + (cuts_cost ? time(5) : 0);
+    cost.measured = random.chance(0.9);
+    profile.cut_costs.push_back(cost);
   }
   profile.process_memory = Bytes{random.up_to(5)};
   profile.peak_activation = Bytes{random.up_to(5)};
+  if (random.chance(0.4)) measure_memory(profile, random);
 
   const std::size_t nodes = 1 + random.up_to(3);
   const bool memory_binds = random.chance(0.6);
@@ -144,7 +163,7 @@ class Enumeration {
     });
   }
   [[nodiscard]] bool may_cut(std::size_t after) const {
-    return instance_.profile.graph.cuts[after].valid && instance_.profile.cut_times[after].measured &&
+    return instance_.profile.graph.cuts[after].valid && instance_.profile.cut_costs[after].measured &&
            std::ranges::find(instance_.forbidden_cuts, after) == instance_.forbidden_cuts.end();
   }
 
@@ -188,10 +207,10 @@ class Enumeration {
         weights += profile.graph.layers[end].weights.count;
         const bool at_end = end + 1 == layers;
         if (!at_end && !may_cut(end)) continue;
-        const std::uint64_t needed = profile.process_memory.count + profile.peak_activation.count + 2 * weights;
+        const std::uint64_t needed = memory_of(layer, end, weights);
         if (node.memory.count > 0 && memory_[n] + needed > node.memory.count) continue;
-        const double prefix = at_end ? profile.whole_us : profile.cut_times[end].prefix_us;
-        const double suffix = layer == 0 ? profile.whole_us : profile.cut_times[layer - 1].suffix_us;
+        const double prefix = at_end ? profile.whole_us : profile.cut_costs[end].prefix_us;
+        const double suffix = layer == 0 ? profile.whole_us : profile.cut_costs[layer - 1].suffix_us;
         const double time =
             std::max(0.0, prefix + suffix - profile.whole_us) / (node.cpus.count < 1 ? node.cpus.count : 1);
         const std::vector<double> times = time_;
@@ -205,6 +224,16 @@ class Enumeration {
         memory_[n] -= needed;
       }
     }
+  }
+
+  [[nodiscard]] std::uint64_t memory_of(std::size_t first, std::size_t last, std::uint64_t weights) const {
+    const Profile& profile = instance_.profile;
+    const std::uint64_t whole = profile.whole_memory.count;
+    if (whole == 0) return profile.process_memory.count + profile.peak_activation.count + 2 * weights;
+    const bool at_end = last + 1 == profile.graph.layers.size();
+    const std::uint64_t prefix = at_end ? whole : profile.cut_costs[last].prefix_memory.count;
+    const std::uint64_t suffix = first == 0 ? whole : profile.cut_costs[first - 1].suffix_memory.count;
+    return std::max(profile.process_memory.count, prefix + suffix < whole ? 0 : prefix + suffix - whole);
   }
 
   const Instance& instance_;
@@ -293,7 +322,7 @@ void check_limits(const Instance& instance, const Plan& plan) {
         REQUIRE((apart || pin.node == stage.node));
       }
       if (s + 1 == stages.size()) continue;
-      REQUIRE(instance.profile.cut_times[stage.last_layer].measured);
+      REQUIRE(instance.profile.cut_costs[stage.last_layer].measured);
       REQUIRE(std::ranges::find(instance.forbidden_cuts, stage.last_layer) == instance.forbidden_cuts.end());
       REQUIRE(stages[s + 1].node != stage.node);
     }

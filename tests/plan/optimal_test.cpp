@@ -89,7 +89,7 @@ TEST_CASE("only valid and measured cuts are taken") {
   problem.pipelines = 1;
   reject_cut(profile, 1);
   CHECK(plan_optimal(problem).value().predicted.throughput_rps == Approx(1e6 / 30));
-  profile.cut_times[0].measured = false;
+  profile.cut_costs[0].measured = false;
   CHECK(plan_optimal(problem).value().pipelines[0].stages[0].last_layer == 2);
 }
 
@@ -238,7 +238,7 @@ TEST_CASE("absurd problems are refused with what is wrong") {
     profile.whole_us = bad;
     refused({profile, two}, Errc::ProfileInvalid, "time of the whole model");
     profile = good;
-    profile.cut_times[0].suffix_us = bad;
+    profile.cut_costs[0].suffix_us = bad;
     refused({profile, two}, Errc::ProfileInvalid, "cut after layer 0");
     const std::vector<NodeSpec> nodes{{"a", Cpus{bad}, 0_B}};
     refused({good, nodes}, Errc::InvalidArgument, "is not a CPU quota");

@@ -22,7 +22,7 @@ inline amp4ec::Profile sample_profile(const std::vector<double>& layer_us) {
   for (std::size_t i = 0; i + 1 < layer_us.size(); ++i) {
     before += layer_us[i];
     profile.graph.cuts.push_back({true, "", amp4ec::Bytes{1000}, 1});
-    profile.cut_times.push_back({before, profile.whole_us - before, true});
+    profile.cut_costs.push_back({before, profile.whole_us - before, true});
   }
   return profile;
 }

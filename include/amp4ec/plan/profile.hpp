@@ -11,16 +11,20 @@
 
 namespace amp4ec {
 
-/// What cutting at one place does to time, on one unthrottled CPU.
+/// What cutting at one place costs, on one unthrottled CPU.
 ///
 /// A cut hides neighbours from the optimiser and forces plain tensor layouts, so its cost is measured, not guessed:
-/// `prefix_us` is the time of all layers before the cut built as one segment, `suffix_us` of all layers after it.
-struct CutTime {
+/// `prefix_us` is the time of all layers before the cut built as one segment, `suffix_us` of all layers after it, and
+/// so for memory.
+struct CutCost {
   double prefix_us = 0;
   double suffix_us = 0;
   bool measured = false;  ///< false: interpolated between measured neighbours; `optimal` does not cut there.
+  /// Peaks of workers that run the segments; see `Profile::whole_memory`. Neither falls when its segment grows.
+  Bytes prefix_memory{};
+  Bytes suffix_memory{};
 
-  bool operator==(const CutTime&) const = default;
+  bool operator==(const CutCost&) const = default;
 };
 
 /// What each layer costs: the layer graph with measured times and memory. Plain data; can be saved as JSON.
@@ -33,9 +37,12 @@ struct Profile {
   double whole_us = 0;             ///< Median time of the whole model on one thread.
   double spread = 0;               ///< Interquartile range of that time over its median.
   std::vector<double> layer_us;    ///< whole_us shared out over the layers; same length as graph.layers.
-  std::vector<CutTime> cut_times;  ///< Same length as graph.cuts.
+  std::vector<CutCost> cut_costs;  ///< Same length as graph.cuts.
 
-  Bytes process_memory;   ///< A worker with LibTorch loaded and nothing else.
+  /// Peak of a worker that runs the whole model, from its start: it searches for the fastest form too. 0: not measured,
+  /// since no cgroup counted it; then memory is estimated, from weights and activations.
+  Bytes whole_memory;
+  Bytes process_memory;   ///< The least that any worker needs.
   Bytes input;            ///< Bytes of the example's tensors.
   Bytes peak_activation;  ///< Largest sum of values alive at once, in one run of the example.
 
@@ -49,20 +56,48 @@ struct Profile {
 inline double segment_time_us(const Profile& profile, std::size_t first, std::size_t last) {
   const bool from_start = first == 0;
   const bool to_end = last + 1 == profile.graph.layers.size();
-  const double before_end = to_end ? profile.whole_us : profile.cut_times[last].prefix_us;
-  const double after_start = from_start ? profile.whole_us : profile.cut_times[first - 1].suffix_us;
+  const double before_end = to_end ? profile.whole_us : profile.cut_costs[last].prefix_us;
+  const double after_start = from_start ? profile.whole_us : profile.cut_costs[first - 1].suffix_us;
   const auto layers = profile.layer_us.begin();
   const double share =
       std::accumulate(layers + static_cast<std::ptrdiff_t>(first), layers + static_cast<std::ptrdiff_t>(last) + 1, 0.0);
   return std::max(share, before_end + after_start - profile.whole_us);
 }
 
-/// Predicted peak memory of a worker that runs layers first..last: the process, its weights twice (the form optimised
-/// for inference keeps a reordered private copy beside the plain one), and the largest activations.
-inline Bytes segment_memory(const Profile& profile, std::size_t first, std::size_t last) {
+namespace detail {
+
+/// What a worker with no layer at all would need.
+inline Bytes least_memory(const Profile& profile) {
+  return profile.whole_memory.count > 0 ? profile.process_memory : profile.process_memory + profile.peak_activation;
+}
+
+/// The estimate: the process, the largest activations, and weights twice. The form optimised for inference keeps a
+/// reordered private copy beside the plain one.
+inline Bytes estimated_memory(const Profile& profile, Bytes weights) {
+  return profile.process_memory + 2 * weights + profile.peak_activation;
+}
+
+inline Bytes weights_of(const Profile& profile, std::size_t first, std::size_t last) {
   Bytes weights;
   for (std::size_t layer = first; layer <= last; ++layer) weights += profile.graph.layers[layer].weights;
-  return profile.process_memory + 2 * weights + profile.peak_activation;
+  return weights;
+}
+
+}  // namespace detail
+
+/// Predicted peak memory of a worker that runs layers first..last: prefix(last) + suffix(first) - whole, and no less
+/// than any worker needs. It never falls when a segment grows.
+///
+/// Weights add up and activations do not, so the sum is right for weights, and for activations it is the least of
+/// prefix and suffix: never too little for what lies between.
+inline Bytes segment_memory(const Profile& profile, std::size_t first, std::size_t last) {
+  if (profile.whole_memory.count == 0)
+    return detail::estimated_memory(profile, detail::weights_of(profile, first, last));
+  const bool to_end = last + 1 == profile.graph.layers.size();
+  const Bytes before_end = to_end ? profile.whole_memory : profile.cut_costs[last].prefix_memory;
+  const Bytes after_start = first == 0 ? profile.whole_memory : profile.cut_costs[first - 1].suffix_memory;
+  const Bytes both = before_end + after_start;
+  return std::max(profile.process_memory, Bytes{both.count - std::min(both.count, profile.whole_memory.count)});
 }
 
 }  // namespace amp4ec

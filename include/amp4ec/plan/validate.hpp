@@ -26,9 +26,10 @@ inline Result<void> validate_profile(const Profile& profile) {
   const std::size_t layers = graph.layers.size();
   if (layers == 0) return refuse("the profile has no layers");
   if (graph.cuts.size() + 1 != layers || profile.layer_us.size() != layers ||
-      profile.cut_times.size() != graph.cuts.size()) {
-    return refuse(fmt::format("the profile has {} layers, {} layer times, {} cuts and {} cut times; they do not match",
-                              layers, profile.layer_us.size(), graph.cuts.size(), profile.cut_times.size()));
+      profile.cut_costs.size() != graph.cuts.size()) {
+    return refuse(
+        fmt::format("the profile has {} layers, {} layer times, {} cuts and {} costs of cuts; they do not match",
+                    layers, profile.layer_us.size(), graph.cuts.size(), profile.cut_costs.size()));
   }
   if (!good(profile.whole_us) || profile.whole_us <= 0) return refuse("the time of the whole model is not positive");
   if (!good(profile.spread)) return refuse("the spread of the model's time is not a positive number");
@@ -41,11 +42,24 @@ inline Result<void> validate_profile(const Profile& profile) {
       return refuse(fmt::format("layer {} ('{}') has an impossible time or flops", i, graph.layers[i].name));
     }
   }
-  if (memory >= 0x1p63) return refuse("the layers together need more memory than any machine has");
+  memory += static_cast<double>(profile.whole_memory.count);
+  if (memory >= 0x1p62) return refuse("the layers together need more memory than any machine has");
+  const bool has_memory = profile.whole_memory.count > 0;
+  if (has_memory && profile.process_memory > profile.whole_memory) return refuse("a process needs more than the model");
+  Bytes prefix = profile.process_memory;
+  Bytes suffix = profile.whole_memory;
   for (std::size_t i = 0; i < graph.cuts.size(); ++i) {
-    if (!good(profile.cut_times[i].prefix_us) || !good(profile.cut_times[i].suffix_us)) {
+    const CutCost& cost = profile.cut_costs[i];
+    if (!good(cost.prefix_us) || !good(cost.suffix_us)) {
       return refuse(fmt::format("the cut after layer {} has an impossible time", i));
     }
+    if (!has_memory) continue;
+    if (cost.prefix_memory < prefix || cost.prefix_memory > profile.whole_memory || cost.suffix_memory > suffix ||
+        cost.suffix_memory < profile.process_memory) {
+      return refuse(fmt::format("memory falls where the segment before or after the cut at layer {} grows", i));
+    }
+    prefix = cost.prefix_memory;
+    suffix = cost.suffix_memory;
   }
   for (const LeafModule& leaf : graph.leaves) {
     if (!good(leaf.cost) || leaf.first_layer > layers) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -15,62 +16,89 @@ namespace amp4ec::detail {
 class Segments {
  public:
   explicit Segments(const Profile& profile, std::span<const std::size_t> forbidden_cuts = {})
-      : fixed_memory_(profile.process_memory + profile.peak_activation), whole_us_(profile.whole_us) {
+      : least_memory_(least_memory(profile)), whole_us_(profile.whole_us) {
     const LayerGraph& graph = profile.graph;
+    const std::size_t last = graph.layers.size() - 1;
+    const Bytes all_weights = weights_of(profile, 0, last);
+    const bool estimated = profile.whole_memory.count == 0;
+    whole_memory_ = estimated ? estimated_memory(profile, all_weights) : profile.whole_memory;
     std::vector<bool> forbidden(graph.cuts.size(), false);
     for (const std::size_t cut : forbidden_cuts) forbidden[cut] = true;
-    add(0, whole_us_, whole_us_, Bytes{});
+
+    add({0, whole_us_, whole_us_, Bytes{}, least_memory_, whole_memory_, 0});
     Bytes weights;
     double share_us = 0;
-    for (std::size_t i = 0; i < graph.layers.size(); ++i) {
+    for (std::size_t i = 0; i < last; ++i) {
       weights += graph.layers[i].weights;
       share_us += profile.layer_us[i];
-      const bool last = i + 1 == graph.layers.size();
-      if (!last && !(graph.cuts[i].valid && profile.cut_times[i].measured && !forbidden[i])) continue;
-      add(i + 1, last ? whole_us_ : profile.cut_times[i].prefix_us, last ? 0 : profile.cut_times[i].suffix_us,
-          last ? Bytes{} : graph.cuts[i].crossing);
-      weights_.back() = weights;
-      share_us_.back() = share_us;
+      const CutCost& cost = profile.cut_costs[i];
+      if (!graph.cuts[i].valid || !cost.measured || forbidden[i]) continue;
+      add({i + 1, cost.prefix_us, cost.suffix_us, graph.cuts[i].crossing,
+           estimated ? estimated_memory(profile, weights) : cost.prefix_memory,
+           estimated ? estimated_memory(profile, Bytes{all_weights.count - weights.count}) : cost.suffix_memory,
+           share_us});
     }
+    share_us += profile.layer_us[last];
+    add({last + 1, whole_us_, 0, Bytes{}, whole_memory_, least_memory_, share_us});
+    find_additive_memory();
   }
 
-  [[nodiscard]] std::size_t end() const noexcept { return first_layer_.size() - 1; }
-  [[nodiscard]] std::size_t first_layer(std::size_t boundary) const { return first_layer_[boundary]; }
-  [[nodiscard]] std::size_t last_layer(std::size_t boundary) const { return first_layer_[boundary] - 1; }
-  [[nodiscard]] Bytes crossing(std::size_t boundary) const { return crossing_[boundary]; }
+  [[nodiscard]] std::size_t end() const noexcept { return boundaries_.size() - 1; }
+  [[nodiscard]] std::size_t first_layer(std::size_t boundary) const { return boundaries_[boundary].first_layer; }
+  [[nodiscard]] std::size_t last_layer(std::size_t boundary) const { return boundaries_[boundary].first_layer - 1; }
+  [[nodiscard]] Bytes crossing(std::size_t boundary) const { return boundaries_[boundary].crossing; }
 
   /// `segment_time_us` and `segment_memory` of the layers from boundary i to boundary j. Memory never falls when a
   /// segment grows; time may, because every cut has a cost of its own.
   [[nodiscard]] double time_us(std::size_t i, std::size_t j) const {
-    return std::max(share_us_[j] - share_us_[i], prefix_us_[j] + suffix_us_[i] - whole_us_);
+    const Boundary& from = boundaries_[i];
+    const Boundary& to = boundaries_[j];
+    return std::max(to.share_us - from.share_us, to.prefix_us + from.suffix_us - whole_us_);
   }
   [[nodiscard]] Bytes memory(std::size_t i, std::size_t j) const {
-    return fixed_memory_ + Bytes{2 * (weights_[j].count - weights_[i].count)};
+    const std::uint64_t both = boundaries_[j].prefix_memory.count + boundaries_[i].suffix_memory.count;
+    return std::max(least_memory_, Bytes{both - std::min(both, whole_memory_.count)});
   }
 
   /// The part of `time_us` that never falls when a segment grows: the layers' shares of the whole, summed from 0 to j.
-  [[nodiscard]] double share_us(std::size_t j) const { return share_us_[j]; }
-  /// Memory that the layers before boundary j need in a worker, beside what every worker needs (`memory(j, j)`).
-  [[nodiscard]] double weights(std::size_t j) const { return 2 * static_cast<double>(weights_[j].count); }
+  [[nodiscard]] double share_us(std::size_t j) const { return boundaries_[j].share_us; }
+  /// The part of `memory` that adds up over a pipeline's stages, summed from 0 to j: memory(i, j) is at least
+  /// memory(0, 0) + weights(j) - weights(i). It never falls. Where memory is estimated, the two are the same.
+  [[nodiscard]] double weights(std::size_t j) const { return additive_memory_[j]; }
 
  private:
-  void add(std::size_t first_layer, double prefix_us, double suffix_us, Bytes crossing) {
-    first_layer_.push_back(first_layer);
-    prefix_us_.push_back(prefix_us);
-    suffix_us_.push_back(suffix_us);
-    crossing_.push_back(crossing);
-    weights_.emplace_back();
-    share_us_.push_back(0);
+  struct Boundary {
+    std::size_t first_layer;  // after it
+    double prefix_us;
+    double suffix_us;
+    Bytes crossing;
+    Bytes prefix_memory;
+    Bytes suffix_memory;
+    double share_us;  // of the whole's time: all layers before it
+  };
+
+  void add(Boundary boundary) { boundaries_.push_back(boundary); }
+
+  // The largest sums that keep the promise of `weights`: for all i < j, no more may come between them than prefix(j) -
+  // least - (whole - suffix(i)).
+  void find_additive_memory() {
+    const double least = static_cast<double>(least_memory_.count);
+    const double whole = static_cast<double>(whole_memory_.count);
+    additive_memory_.assign(boundaries_.size(), 0);
+    double slack = 0;
+    for (std::size_t j = 1; j < boundaries_.size(); ++j) {
+      additive_memory_[j] = std::max(0.0, static_cast<double>(boundaries_[j].prefix_memory.count) - least + slack);
+      slack = std::min(slack, additive_memory_[j] - (whole - static_cast<double>(boundaries_[j].suffix_memory.count)));
+    }
+    for (std::size_t j = boundaries_.size() - 1; j > 0; --j)
+      additive_memory_[j - 1] = std::min(additive_memory_[j - 1], additive_memory_[j]);
   }
 
-  Bytes fixed_memory_;
+  Bytes least_memory_;
+  Bytes whole_memory_;
   double whole_us_;
-  std::vector<std::size_t> first_layer_;
-  std::vector<double> prefix_us_;
-  std::vector<double> suffix_us_;
-  std::vector<Bytes> crossing_;
-  std::vector<Bytes> weights_;    // of all layers before the boundary
-  std::vector<double> share_us_;  // of the whole's time: all layers before the boundary
+  std::vector<Boundary> boundaries_;
+  std::vector<double> additive_memory_;
 };
 
 }  // namespace amp4ec::detail

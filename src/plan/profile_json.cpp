@@ -77,6 +77,13 @@ json::object profile_to_json(const Profile& profile) {
   for (std::size_t i = 0; i < graph.cuts.size(); ++i) {
     cuts.push_back(cut_to_json(graph.cuts[i], profile.cut_costs[i]));
   }
+  json::array segments;
+  for (const SegmentCost& segment : profile.segments) {
+    segments.push_back(json::object{{"first_layer", segment.first_layer},
+                                    {"last_layer", segment.last_layer},
+                                    {"time_us", segment.us},
+                                    {"memory_bytes", segment.memory.count}});
+  }
   json::array leaves;
   for (const LeafModule& leaf : graph.leaves) {
     leaves.push_back(json::object{{"name", leaf.name}, {"cost", leaf.cost}, {"first_layer", leaf.first_layer}});
@@ -94,6 +101,7 @@ json::object profile_to_json(const Profile& profile) {
           {"peak_activation_bytes", profile.peak_activation.count},
           {"layers", std::move(layers)},
           {"cuts", std::move(cuts)},
+          {"segments", std::move(segments)},
           {"leaves", std::move(leaves)}};
 }
 
@@ -121,6 +129,15 @@ Result<Profile> read_profile(std::string_view text) {
   reader.read("peak_activation_bytes", profile.peak_activation);
   reader.read_each("layers", [&](const detail::JsonReader& layer) { read_layer(layer, profile); });
   reader.read_each("cuts", [&](const detail::JsonReader& cut) { read_cut(cut, profile); });
+  if (reader.has("segments")) {
+    reader.read_each("segments", [&](const detail::JsonReader& segment) {
+      SegmentCost& read = profile.segments.emplace_back();
+      segment.read("first_layer", read.first_layer);
+      segment.read("last_layer", read.last_layer);
+      segment.read("time_us", read.us);
+      segment.read("memory_bytes", read.memory);
+    });
+  }
   reader.read_each("leaves", [&](const detail::JsonReader& leaf) {
     LeafModule& read = profile.graph.leaves.emplace_back();
     leaf.read("name", read.name);

@@ -2,37 +2,27 @@
 #include "runtime/profiler.hpp"
 
 #include "model/wire.hpp"
-#include "runtime/stage_worker.hpp"
+#include "runtime/profile_fit.hpp"
+#include "runtime/segment_meter.hpp"
 
-#include <fmt/format.h>
+#include <amp4ec/plan/validate.hpp>
 
 #include <torch/version.h>
 
 #include <algorithm>
-#include <array>
 #include <fstream>
-#include <numeric>
+#include <map>
+#include <set>
+#include <utility>
 
 namespace amp4ec::detail {
 
 namespace {
 
-constexpr std::size_t warm_runs = 3;  // LibTorch settles within three calls.
-
 // Over all segments, one after the other, so that no phase of a busy machine (its clock, its neighbours) weighs on all
 // measurements of a segment: the least time counts, and most memory. A planner picks the cuts that look cheapest, so
 // noise misleads it.
 constexpr std::size_t passes = 2;
-
-// A guess at what a layer costs, for spreading measurements and filling the gaps between them: arithmetic at some
-// 30 GFLOP/s, memory at some 10 GB/s, and something for being called at all. Microseconds.
-std::vector<double> estimate(const LayerGraph& graph) {
-  std::vector<double> costs;
-  for (const Layer& layer : graph.layers) {
-    costs.push_back(1 + layer.flops / 30e3 + static_cast<double>(layer.output.count + layer.weights.count) / 10e3);
-  }
-  return costs;
-}
 
 std::string processor_name() {
   std::ifstream cpuinfo("/proc/cpuinfo");
@@ -41,141 +31,6 @@ std::string processor_name() {
       return line.substr(colon + 2);
   }
   return "unknown";
-}
-
-/// What one segment was measured to need, alone on a CPU.
-struct Need {
-  double us = 0;
-  double spread = 0;
-  Bytes memory;  ///< Highest charge of the group of its worker; 0 where no group counts.
-};
-
-/// Measures segments one after the other, each in a worker of its own, which runs nowhere else and under no limit.
-class Measuring {
- public:
-  Measuring(RuntimeState& runtime, const Model& model, const ProfileOptions& options)
-      : runtime_(runtime), model_(model), options_(options) {}
-
-  Result<Need> segment(std::size_t first, std::size_t last, const ipc::MemoryFile& inputs,
-                       const ipc::MemoryFile* outputs = nullptr) {
-    auto segment = model_.segment(first, last);
-    if (!segment) return segment.error();
-    auto started = StageWorker::start(runtime_, nullptr, 0);
-    if (!started) return started.error();
-    StageWorker& worker = **started;
-    if (auto sent = worker.begin_load(*segment, options_.form); !sent) return sent.error();
-    if (auto loaded = worker.finish_load(options_.timeout); !loaded) return loaded.error();
-    if (auto sent = worker.begin_measure(inputs, {warm_runs, options_.runs, 0}, outputs); !sent) return sent.error();
-    const auto measured = worker.finish_measure(options_.timeout);
-    if (!measured) return measured.error();
-    base_memory_ = worker.base_memory();
-    return Need{measured->median_us, measured->spread, peak_of(worker)};
-  }
-
-  /// What the last worker had for itself before it loaded a segment.
-  [[nodiscard]] Bytes base_memory() const { return base_memory_; }
-
- private:
-  static Bytes peak_of(const StageWorker& worker) {
-    const auto details = worker.group() ? worker.group()->read_details()
-                                        : Result<cgroup::UsageDetails>(Error{Errc::CgroupUnavailable, {}});
-    return details && details->memory_peak_known ? details->memory_peak : Bytes();
-  }
-
-  RuntimeState& runtime_;
-  const Model& model_;
-  const ProfileOptions& options_;
-  Bytes base_memory_;
-};
-
-// A cut where much is in hand can make a part of the model need more memory than a larger part. Such a cut is not
-// offered to a planner, which counts on the opposite.
-constexpr double too_much = 1.1;    // Of what the whole model needs,
-constexpr double much_more = 1.25;  // and of what a larger segment needs. Less than that is noise, and rounded up.
-
-/// Makes memory fit for planning: it never falls where a segment grows. Nothing where it was not measured.
-void let_memory_grow(Profile& profile) {
-  const Bytes whole = profile.whole_memory;
-  if (whole.count == 0) return;
-  const auto exceeds = [](Bytes memory, double factor, Bytes other) {
-    return static_cast<double>(memory.count) > factor * static_cast<double>(other.count);
-  };
-  std::vector<CutCost*> measured;
-  for (CutCost& cost : profile.cut_costs) {
-    if (cost.measured) measured.push_back(&cost);
-  }
-  Bytes least_larger = whole;
-  for (auto at = measured.rbegin(); at != measured.rend(); ++at) {
-    CutCost& cost = **at;
-    if (exceeds(cost.prefix_memory, too_much, whole) || exceeds(cost.prefix_memory, much_more, least_larger))
-      cost.measured = false;
-    least_larger = std::min(least_larger, cost.prefix_memory);
-  }
-  least_larger = whole;
-  for (CutCost* cost : measured) {
-    if (exceeds(cost->suffix_memory, too_much, whole) || exceeds(cost->suffix_memory, much_more, least_larger))
-      cost->measured = false;
-    least_larger = std::min(least_larger, cost->suffix_memory);
-  }
-  std::erase_if(measured, [](const CutCost* cost) { return !cost->measured; });
-
-  profile.process_memory = whole;
-  for (const CutCost* cost : measured)
-    profile.process_memory = std::min({profile.process_memory, cost->prefix_memory, cost->suffix_memory});
-  Bytes most;
-  for (CutCost* cost : measured) most = cost->prefix_memory = std::min(std::max(most, cost->prefix_memory), whole);
-  most = {};
-  for (auto at = measured.rbegin(); at != measured.rend(); ++at)
-    most = (*at)->suffix_memory = std::min(std::max(most, (*at)->suffix_memory), whole);
-}
-
-// Unmeasured cuts take their place between measured neighbours: time in proportion to the estimated work, memory that
-// of the larger one.
-void interpolate(Profile& profile, const std::vector<double>& costs) {
-  const std::size_t cuts = profile.cut_costs.size();
-  std::vector<double> done(cuts + 1);  // Estimated work before each cut.
-  std::partial_sum(costs.begin(), costs.end(), done.begin());
-  double from_work = 0;
-  CutCost from{0, profile.whole_us, true, profile.process_memory, profile.whole_memory};
-  std::size_t begin = 0;
-  for (std::size_t cut = 0; cut <= cuts; ++cut) {
-    if (cut < cuts && !profile.cut_costs[cut].measured) continue;
-    const CutCost to = cut < cuts ? profile.cut_costs[cut]
-                                  : CutCost{profile.whole_us, 0, true, profile.whole_memory, profile.process_memory};
-    for (std::size_t between = begin; between < cut; ++between) {
-      const double share = (done[between] - from_work) / (done[cut] - from_work);
-      profile.cut_costs[between] = {std::lerp(from.prefix_us, to.prefix_us, share),
-                                    std::lerp(from.suffix_us, to.suffix_us, share), false, to.prefix_memory,
-                                    from.suffix_memory};
-    }
-    from_work = done[cut];
-    from = to;
-    begin = cut + 1;
-  }
-}
-
-// Time up to a cut, without what the cut itself costs: half of that is on either side.
-double time_before(const Profile& profile, std::size_t cut) {
-  const CutCost& time = profile.cut_costs[cut];
-  return std::clamp((time.prefix_us + profile.whole_us - time.suffix_us) / 2, 0.0, profile.whole_us);
-}
-
-void share_out(Profile& profile, const std::vector<double>& costs) {
-  profile.layer_us.assign(costs.size(), 0);
-  std::size_t begin = 0;
-  double before = 0;
-  for (std::size_t cut = 0; cut <= profile.cut_costs.size(); ++cut) {
-    const bool end = cut == profile.cut_costs.size();
-    if (!end && !profile.cut_costs[cut].measured) continue;
-    // Noise can make a later cut look earlier than its neighbour; no layer takes negative time.
-    const double after = end ? profile.whole_us : std::max(before, time_before(profile, cut));
-    const double work = std::accumulate(costs.begin() + static_cast<std::ptrdiff_t>(begin),
-                                        costs.begin() + static_cast<std::ptrdiff_t>(cut) + 1, 0.0);
-    for (std::size_t layer = begin; layer <= cut; ++layer)
-      profile.layer_us[layer] = (after - before) * costs[layer] / work;
-    before = after;
-    begin = cut + 1;
-  }
 }
 
 Bytes peak_activation(const LayerGraph& graph) {
@@ -187,41 +42,90 @@ Bytes peak_activation(const LayerGraph& graph) {
   return peak;
 }
 
-}  // namespace
+/// Measures what a profile wants to know, pass after pass.
+class Profiling {
+ public:
+  Profiling(RuntimeState& runtime, const Model& model, Profile& profile, ipc::MemoryFile inputs, Form form,
+            const ProfileOptions& options)
+      : profile_(profile),
+        options_(options),
+        inputs_(std::move(inputs)),
+        last_(profile.graph.layers.size() - 1),
+        meter_(runtime, model, form, options) {}
 
-std::vector<std::size_t> choose_cuts(const LayerGraph& graph, std::size_t count) {
-  const auto costs = estimate(graph);
-  const double total = std::accumulate(costs.begin(), costs.end(), 0.0);
-  std::vector<std::size_t> chosen;
-  double done = 0;
-  std::size_t share = 0;
-  for (std::size_t cut = 0; cut < graph.cuts.size(); ++cut) {
-    done += costs[cut];
-    const auto in_share = std::min(count, static_cast<std::size_t>(done / total * static_cast<double>(count)));
-    if (!graph.cuts[cut].valid) continue;
-    const bool new_share = chosen.empty() || in_share > share;
-    const auto cheaper = [&] {  // At equal size the later one: after an activation rather than before it.
-      const Cut& best = graph.cuts[chosen.back()];
-      return std::pair(graph.cuts[cut].crossing, graph.cuts[cut].crossing_values) <=
-             std::pair(best.crossing, best.crossing_values);
-    };
-    if (new_share) {
-      chosen.push_back(cut);
-      share = in_share;
-    } else if (cheaper()) {
-      chosen.back() = cut;
+  /// The whole model, these cuts, in order, and these segments, each from after one of the cuts to another.
+  Result<void> measure(bool whole, const std::set<std::size_t>& cuts, std::vector<SegmentCost>& segments) {
+    std::map<std::size_t, ipc::MemoryFile> crossings;  // by cut: what the segment before it hands to the one after it
+    for (const std::size_t cut : cuts) {
+      auto crossing = ipc::MemoryFile::create("amp4ec-crossing", profile_.graph.cuts[cut].message);
+      if (!crossing) return crossing.error();
+      crossings.emplace(cut, std::move(*crossing));
+      profile_.cut_costs[cut].measured = true;
     }
+    steps_ = passes * ((whole ? 1 : 0) + 2 * cuts.size() + segments.size());
+    for (std::size_t pass = 0; pass < passes; ++pass) {
+      if (whole) {
+        if (auto done = add(0, last_, inputs_, nullptr, profile_.whole_us, profile_.whole_memory); !done) return done;
+      }
+      for (const std::size_t cut : cuts) {
+        CutCost& cost = profile_.cut_costs[cut];
+        const ipc::MemoryFile& crossing = crossings.at(cut);
+        if (auto done = add(0, cut, inputs_, &crossing, cost.prefix_us, cost.prefix_memory); !done) return done;
+        if (auto done = add(cut + 1, last_, crossing, nullptr, cost.suffix_us, cost.suffix_memory); !done) return done;
+      }
+      for (SegmentCost& segment : segments) {
+        const ipc::MemoryFile& inputs = crossings.at(segment.first_layer - 1);
+        if (auto done = add(segment.first_layer, segment.last_layer, inputs, nullptr, segment.us, segment.memory);
+            !done)
+          return done;
+      }
+    }
+    return {};
   }
-  return chosen;
+
+  [[nodiscard]] Bytes base_memory() const { return meter_.base_memory(); }
+
+ private:
+  /// Keeps the least time and the most memory.
+  Result<void> add(std::size_t first, std::size_t last, const ipc::MemoryFile& inputs, const ipc::MemoryFile* outputs,
+                   double& us, Bytes& memory) {
+    const auto need = meter_.measure(first, last, inputs, outputs);
+    if (!need) return need.error();
+    us = us == 0 ? need->us : std::min(us, need->us);
+    memory = std::max(memory, need->memory);
+    if (first == 0 && last == last_) profile_.spread = std::max(profile_.spread, need->spread);
+    if (options_.progress) options_.progress(++step_, steps_);
+    return {};
+  }
+
+  Profile& profile_;
+  const ProfileOptions& options_;
+  ipc::MemoryFile inputs_;
+  std::size_t last_;
+  SegmentMeter meter_;
+  std::size_t step_ = 0;
+  std::size_t steps_ = 0;
+};
+
+std::size_t count_measured(const Profile& profile) {
+  return profile.segments.size() +
+         static_cast<std::size_t>(std::count_if(profile.cut_costs.begin(), profile.cut_costs.end(),
+                                                [](const CutCost& cost) { return cost.measured; }));
 }
+
+Result<ipc::MemoryFile> share_inputs(const Model& model, const Values& example) {
+  auto checked = model.check_inputs(example);
+  if (!checked) return checked.error();
+  return share_values(*checked);
+}
+
+}  // namespace
 
 Result<Profile> measure_profile(RuntimeState& runtime, const Model& model, const Values& example,
                                 const ProfileOptions& options) {
   auto graph = model.layer_graph(example);
   if (!graph) return graph.error();
-  auto checked = model.check_inputs(example);
-  if (!checked) return checked.error();
-  auto inputs = share_values(*checked);
+  auto inputs = share_inputs(model, example);
   if (!inputs) return inputs.error();
 
   Profile profile;
@@ -234,46 +138,53 @@ Result<Profile> measure_profile(RuntimeState& runtime, const Model& model, const
   profile.cut_costs.resize(profile.graph.cuts.size());
 
   const auto cuts = choose_cuts(profile.graph, options.max_cuts);
-  std::vector<ipc::MemoryFile> crossings;  // of each cut: what the segment before it hands to the one after it
-  for (const std::size_t cut : cuts) {
-    auto crossing = ipc::MemoryFile::create("amp4ec-crossing", profile.graph.cuts[cut].message);
-    if (!crossing) return crossing.error();
-    crossings.push_back(std::move(*crossing));
-  }
+  std::vector<SegmentCost> none;
+  Profiling profiling(runtime, model, profile, std::move(*inputs), options.form, options);
+  if (auto done = profiling.measure(true, {cuts.begin(), cuts.end()}, none); !done) return done.error();
+  profile.process_memory = profiling.base_memory();
+  fit_profile(profile);
+  return profile;
+}
+
+Result<std::size_t> refine_profile(RuntimeState& runtime, Profile& profile, const Model& model, const Values& example,
+                                   const Plan& plan, const ProfileOptions& options) {
+  if (profile.graph.model_hash != model.hash())
+    return Error{Errc::ProfileInvalid, "the profile belongs to another model; measure this one"};
+  if (auto valid = validate_profile(profile); !valid) return valid.error();
+  if (profile.libtorch != TORCH_VERSION || profile.cpu != processor_name()) return std::size_t{0};
+  const auto form = parse_form(profile.form);
+  if (!form) return form.error();
 
   const std::size_t last = profile.graph.layers.size() - 1;
-  const std::size_t steps = passes * (2 * cuts.size() + 1);
-  std::size_t step = 0;
-  Measuring measuring(runtime, model, options);
-  const auto measure = [&](std::size_t from, std::size_t to, const ipc::MemoryFile& from_file,
-                           const ipc::MemoryFile* to_file, double& us, Bytes& memory) -> Result<double> {
-    const auto need = measuring.segment(from, to, from_file, to_file);
-    if (!need) return need.error();
-    us = us == 0 ? need->us : std::min(us, need->us);
-    memory = std::max(memory, need->memory);
-    ++step;
-    if (options.progress) options.progress(step, steps);
-    return need->spread;
-  };
-  for (std::size_t pass = 0; pass < passes; ++pass) {
-    const auto whole = measure(0, last, *inputs, nullptr, profile.whole_us, profile.whole_memory);
-    if (!whole) return whole.error();
-    profile.spread = std::max(profile.spread, *whole);
-    for (std::size_t i = 0; i < cuts.size(); ++i) {
-      CutCost& cost = profile.cut_costs[cuts[i]];
-      cost.measured = true;
-      const auto prefix = measure(0, cuts[i], *inputs, &crossings[i], cost.prefix_us, cost.prefix_memory);
-      if (!prefix) return prefix.error();
-      const auto suffix = measure(cuts[i] + 1, last, crossings[i], nullptr, cost.suffix_us, cost.suffix_memory);
-      if (!suffix) return suffix.error();
+  std::set<std::size_t> cuts;
+  std::vector<SegmentCost> segments;
+  for (const Pipeline& pipeline : plan.pipelines) {
+    for (const Stage& stage : pipeline.stages) {
+      if (stage.first_layer > stage.last_layer || stage.last_layer > last)
+        return Error{Errc::PlanInvalid, "the plan has layers that the profile does not have"};
+      if (is_measured(profile, stage.first_layer, stage.last_layer)) continue;
+      const SegmentCost segment{stage.first_layer, stage.last_layer};
+      if (std::find(segments.begin(), segments.end(), segment) != segments.end()) continue;
+      if (stage.first_layer > 0) cuts.insert(stage.first_layer - 1);
+      if (stage.last_layer < last) cuts.insert(stage.last_layer);
+      if (stage.first_layer > 0 && stage.last_layer < last) segments.push_back(segment);
     }
   }
-  profile.process_memory = measuring.base_memory();
-  let_memory_grow(profile);
-  const auto costs = estimate(profile.graph);
-  interpolate(profile, costs);
-  share_out(profile, costs);
-  return profile;
+  if (cuts.empty()) return std::size_t{0};
+  auto inputs = share_inputs(model, example);
+  if (!inputs) return inputs.error();
+  Profile refined = profile;  // All or nothing.
+  // A cut that was interpolated begins anew; one that was measured is measured better.
+  for (const std::size_t cut : cuts) {
+    if (!refined.cut_costs[cut].measured) refined.cut_costs[cut] = {};
+  }
+  Profiling profiling(runtime, model, refined, std::move(*inputs), *form, options);
+  if (auto done = profiling.measure(false, cuts, segments); !done) return done.error();
+  refined.segments.insert(refined.segments.end(), segments.begin(), segments.end());
+  fit_profile(refined);
+  const std::size_t before = count_measured(profile);
+  profile = std::move(refined);
+  return std::max(count_measured(profile), before) - before;
 }
 
 }  // namespace amp4ec::detail

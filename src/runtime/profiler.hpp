@@ -9,8 +9,8 @@ namespace amp4ec::detail {
 Result<Profile> measure_profile(RuntimeState& runtime, const Model& model, const Values& example,
                                 const ProfileOptions& options);
 
-/// Which of the valid cuts to measure, in order: at most `count`, one for each equal share of the estimated work, each
-/// the cheapest to cross of its share. Public to tests.
-std::vector<std::size_t> choose_cuts(const LayerGraph& graph, std::size_t count);
+/// See Runtime::refine.
+Result<std::size_t> refine_profile(RuntimeState& runtime, Profile& profile, const Model& model, const Values& example,
+                                   const Plan& plan, const ProfileOptions& options);
 
 }  // namespace amp4ec::detail

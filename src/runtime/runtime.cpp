@@ -41,4 +41,9 @@ Result<Profile> Runtime::profile(const Model& model, const Values& example, cons
   return detail::measure_profile(*state_, model, example, options);
 }
 
+Result<std::size_t> Runtime::refine(Profile& profile, const Model& model, const Values& example, const Plan& plan,
+                                    const ProfileOptions& options) {
+  return detail::refine_profile(*state_, profile, model, example, plan, options);
+}
+
 }  // namespace amp4ec

@@ -62,6 +62,17 @@ void measure_memory(Profile& profile, Random& random) {
   profile.whole_memory = std::max({prefix, suffix, Bytes{1}}) + Bytes{random.up_to(40)};
 }
 
+/// Some stages in the middle as if they had been measured: their time is no sum, and may be less than predicted.
+void measure_segments(Profile& profile, Random& random) {
+  const std::size_t layers = profile.graph.layers.size();
+  for (std::size_t first = 1; first + 1 < layers; ++first) {
+    for (std::size_t last = first; last + 1 < layers; ++last) {
+      if (random.chance(0.2))
+        profile.segments.push_back({first, last, std::round(random.real(0, 60)), Bytes{random.up_to(90)}});
+    }
+  }
+}
+
 Instance make_instance(Random& random) {
   Instance instance;
   instance.exact = random.chance(0.5);
@@ -89,6 +100,7 @@ Instance make_instance(Random& random) {
   profile.process_memory = Bytes{random.up_to(5)};
   profile.peak_activation = Bytes{random.up_to(5)};
   if (random.chance(0.4)) measure_memory(profile, random);
+  if (random.chance(0.3)) measure_segments(profile, random);
 
   const std::size_t nodes = 1 + random.up_to(3);
   const bool memory_binds = random.chance(0.6);
@@ -212,7 +224,8 @@ class Enumeration {
         const double prefix = at_end ? profile.whole_us : profile.cut_costs[end].prefix_us;
         const double suffix = layer == 0 ? profile.whole_us : profile.cut_costs[layer - 1].suffix_us;
         const double time =
-            std::max(0.0, prefix + suffix - profile.whole_us) / (node.cpus.count < 1 ? node.cpus.count : 1);
+            std::max(share_of(layer, end), measured_or(prefix + suffix - profile.whole_us, layer, end)) /
+            (node.cpus.count < 1 ? node.cpus.count : 1);
         const std::vector<double> times = time_;
         const std::vector<double> link_times = link_time_;
         time_[n] += time;
@@ -226,6 +239,19 @@ class Enumeration {
     }
   }
 
+  [[nodiscard]] double share_of(std::size_t first, std::size_t last) const {
+    double share = 0;
+    for (std::size_t layer = first; layer <= last; ++layer) share += instance_.profile.layer_us[layer];
+    return share;
+  }
+
+  [[nodiscard]] double measured_or(double predicted, std::size_t first, std::size_t last) const {
+    for (const SegmentCost& segment : instance_.profile.segments) {
+      if (segment.first_layer == first && segment.last_layer == last) return segment.us;
+    }
+    return predicted;
+  }
+
   [[nodiscard]] std::uint64_t memory_of(std::size_t first, std::size_t last, std::uint64_t weights) const {
     const Profile& profile = instance_.profile;
     const std::uint64_t whole = profile.whole_memory.count;
@@ -233,7 +259,13 @@ class Enumeration {
     const bool at_end = last + 1 == profile.graph.layers.size();
     const std::uint64_t prefix = at_end ? whole : profile.cut_costs[last].prefix_memory.count;
     const std::uint64_t suffix = first == 0 ? whole : profile.cut_costs[first - 1].suffix_memory.count;
-    return std::max(profile.process_memory.count, prefix + suffix < whole ? 0 : prefix + suffix - whole);
+    std::uint64_t least = profile.process_memory.count;
+    std::uint64_t most = prefix + suffix < whole ? 0 : prefix + suffix - whole;
+    for (const SegmentCost& segment : profile.segments) {
+      if (segment.first_layer >= first && segment.last_layer <= last) least = std::max(least, segment.memory.count);
+      if (segment.first_layer <= first && segment.last_layer >= last) most = std::min(most, segment.memory.count);
+    }
+    return std::max(least, most);
   }
 
   const Instance& instance_;

@@ -36,12 +36,18 @@ Profile random_profile(std::mt19937& random, bool measured_memory) {
     profile.cut_costs[i - 1].suffix_memory = suffix;
   }
   if (measured_memory) profile.whole_memory = std::max(prefix, suffix) + Bytes{1 + up_to(50)};
+  while (measured_memory && layers > 3 && up_to(2) > 0) {
+    const std::size_t first = 1 + up_to(layers - 3);
+    const std::size_t last = first + up_to(layers - 2 - first);
+    if (!is_measured(profile, first, last))
+      profile.segments.push_back({first, last, 0.3 * static_cast<double>(up_to(99)), Bytes{up_to(120)}});
+  }
   return profile;
 }
 
 }  // namespace
 
-TEST_CASE("memory between boundaries is that of the segment, never falls, and is no less than its additive part") {
+TEST_CASE("memory between boundaries is the segment's, never falls, and is no less than its part that adds up") {
   std::mt19937 random(5);
   for (int round = 0; round < 2000; ++round) {
     const Profile profile = random_profile(random, round % 4 != 0);
@@ -53,6 +59,9 @@ TEST_CASE("memory between boundaries is that of the segment, never falls, and is
       for (std::size_t j = i + 1; j <= segments.end(); ++j) {
         const Bytes memory = segments.memory(i, j);
         CHECK(memory == segment_memory(profile, segments.first_layer(i), segments.last_layer(j)));
+        const double time_us = segments.time_us(i, j);
+        CHECK(time_us >= segments.share_us(j) - segments.share_us(i));
+        CHECK(time_us == Approx(segment_time_us(profile, segments.first_layer(i), segments.last_layer(j))));
         CHECK(memory >= segments.memory(i + 1, j));
         CHECK(memory >= segments.memory(i, j - 1));
         const double additive =

@@ -45,17 +45,17 @@ Result<Exit> run_plan(const PlanOptions& options) {
   }
   const auto subject = load_subject(options.model);
   if (!subject) return subject.error();
-  const auto profile = load_or_measure_profile(*subject, Form::Optimized, options.planning.profile);
-  if (!profile) return profile.error();
-  const auto plan = partitioner->plan(*profile, *nodes);
-  if (!plan) return plan.error();
+  const auto planned = plan_from_profile(*subject, Form::Optimized, options.planning.profile,
+                                         [&](const Profile& profile) { return partitioner->plan(profile, *nodes); });
+  if (!planned) return planned.error();
+  const Plan& plan = planned->plan;
   if (!options.output.empty()) {
-    if (const auto written = write_file(options.output, write_plan(*plan)); !written) return written.error();
+    if (const auto written = write_file(options.output, write_plan(plan)); !written) return written.error();
   }
-  const auto explanation = explain(*plan, partitioner->problem(*profile, *nodes));
+  const auto explanation = explain(plan, partitioner->problem(planned->profile, *nodes));
   if (!explanation) return explanation.error();
-  const auto printed = options.model.json ? print_json(answer_json(*plan, *explanation))
-                                          : print(plan_text(*plan, *nodes) + "\n" + to_text(*explanation));
+  const auto printed = options.model.json ? print_json(answer_json(plan, *explanation))
+                                          : print(plan_text(plan, *nodes) + "\n" + to_text(*explanation));
   if (!printed) return printed.error();
   return Exit::success;
 }

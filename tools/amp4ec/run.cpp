@@ -69,19 +69,19 @@ Result<void> refuse_what_is_still_to_come(const RunOptions& options) {
 /// A plan that was given, predicted anew where there is a profile; otherwise a new one.
 Result<Plan> find_plan(const RunOptions& options, const Subject& subject, const std::vector<NodeSpec>& nodes,
                        const Partitioner& partitioner, Form form) {
-  const std::string& profile_file = options.planning.profile;
-  if (options.plan.empty()) {
-    const auto profile = load_or_measure_profile(subject, form, profile_file);
-    if (!profile) return profile.error();
-    return partitioner.plan(*profile, nodes);
-  }
+  const std::string& file = options.planning.profile;
+  const auto from_profile = [&](const PlanMaker& make) -> Result<Plan> {
+    auto planned = plan_from_profile(subject, form, file, make);
+    if (!planned) return planned.error();
+    return std::move(planned->plan);
+  };
+  if (options.plan.empty())
+    return from_profile([&](const Profile& profile) { return partitioner.plan(profile, nodes); });
   auto plan = load_plan(options.plan, subject.model);
   if (!plan) return plan;
   if (const auto valid = validate_plan(*plan, subject.graph, nodes); !valid) return valid.error();
-  if (!profile_file.empty()) {
-    const auto profile = load_or_measure_profile(subject, form, profile_file);
-    if (!profile) return profile.error();
-    plan = evaluate(std::move(*plan), *profile, nodes);
+  if (!file.empty()) {
+    plan = from_profile([&](const Profile& profile) { return evaluate(*plan, profile, nodes); });
     if (!plan) return plan;
   }
   if (const auto fit = check_memory(*plan, nodes); !fit) return fit.error();

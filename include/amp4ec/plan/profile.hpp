@@ -27,6 +27,16 @@ struct CutCost {
   bool operator==(const CutCost&) const = default;
 };
 
+/// What a segment in the middle of the model costs, built and measured by itself, as `CutCost`.
+struct SegmentCost {
+  std::size_t first_layer = 0;
+  std::size_t last_layer = 0;
+  double us = 0;
+  Bytes memory{};
+
+  bool operator==(const SegmentCost&) const = default;
+};
+
 /// What each layer costs: the layer graph with measured times and memory. Plain data; can be saved as JSON.
 struct Profile {
   LayerGraph graph;
@@ -38,6 +48,9 @@ struct Profile {
   double spread = 0;               ///< Interquartile range of that time over its median.
   std::vector<double> layer_us;    ///< whole_us shared out over the layers; same length as graph.layers.
   std::vector<CutCost> cut_costs;  ///< Same length as graph.cuts.
+  /// Stages that a planner chose and that were then measured (`Runtime::refine`); these figures count instead of
+  /// predictions. Each segment once.
+  std::vector<SegmentCost> segments;
 
   /// Peak of a worker that runs the whole model, from its start: it searches for the fastest form too. 0: not measured,
   /// since no cgroup counted it; then memory is estimated, from weights and activations.
@@ -52,16 +65,20 @@ struct Profile {
 /// Predicted time of layers first..last (both included) as one segment on one unthrottled CPU, in microseconds:
 /// prefix(last) + suffix(first) - whole, and no less than these layers' share of the whole. A cut can only cost; what
 /// noise makes it seem to gain must not lure a planner. Within 1-3 % of the measured time for three-way splits of
-/// MobileNetV2 and ResNet-50.
+/// MobileNetV2 and ResNet-50. The measured time itself where `Profile::segments` has it.
 inline double segment_time_us(const Profile& profile, std::size_t first, std::size_t last) {
   const bool from_start = first == 0;
   const bool to_end = last + 1 == profile.graph.layers.size();
   const double before_end = to_end ? profile.whole_us : profile.cut_costs[last].prefix_us;
   const double after_start = from_start ? profile.whole_us : profile.cut_costs[first - 1].suffix_us;
+  double time_us = before_end + after_start - profile.whole_us;
+  for (const SegmentCost& measured : profile.segments) {
+    if (measured.first_layer == first && measured.last_layer == last) time_us = measured.us;
+  }
   const auto layers = profile.layer_us.begin();
   const double share =
       std::accumulate(layers + static_cast<std::ptrdiff_t>(first), layers + static_cast<std::ptrdiff_t>(last) + 1, 0.0);
-  return std::max(share, before_end + after_start - profile.whole_us);
+  return std::max(share, time_us);
 }
 
 namespace detail {
@@ -89,7 +106,8 @@ inline Bytes weights_of(const Profile& profile, std::size_t first, std::size_t l
 /// than any worker needs. It never falls when a segment grows.
 ///
 /// Weights add up and activations do not, so the sum is right for weights, and for activations it is the least of
-/// prefix and suffix: never too little for what lies between.
+/// prefix and suffix: never too little for what lies between. Where `Profile::segments` has a part of the segment, it
+/// needs no less than that, and no more than one that it is part of.
 inline Bytes segment_memory(const Profile& profile, std::size_t first, std::size_t last) {
   if (profile.whole_memory.count == 0)
     return detail::estimated_memory(profile, detail::weights_of(profile, first, last));
@@ -97,7 +115,23 @@ inline Bytes segment_memory(const Profile& profile, std::size_t first, std::size
   const Bytes before_end = to_end ? profile.whole_memory : profile.cut_costs[last].prefix_memory;
   const Bytes after_start = first == 0 ? profile.whole_memory : profile.cut_costs[first - 1].suffix_memory;
   const Bytes both = before_end + after_start;
-  return std::max(profile.process_memory, Bytes{both.count - std::min(both.count, profile.whole_memory.count)});
+  Bytes least = profile.process_memory;
+  Bytes most{both.count - std::min(both.count, profile.whole_memory.count)};
+  for (const SegmentCost& measured : profile.segments) {
+    if (measured.first_layer >= first && measured.last_layer <= last) least = std::max(least, measured.memory);
+    if (measured.first_layer <= first && measured.last_layer >= last) most = std::min(most, measured.memory);
+  }
+  return std::max(least, most);
+}
+
+/// Whether the cost of layers first..last as one segment was measured, and is not predicted.
+inline bool is_measured(const Profile& profile, std::size_t first, std::size_t last) {
+  const bool to_end = last + 1 == profile.graph.layers.size();
+  if (first == 0) return to_end || profile.cut_costs[last].measured;
+  if (to_end) return profile.cut_costs[first - 1].measured;
+  return std::any_of(profile.segments.begin(), profile.segments.end(), [&](const SegmentCost& segment) {
+    return segment.first_layer == first && segment.last_layer == last;
+  });
 }
 
 }  // namespace amp4ec

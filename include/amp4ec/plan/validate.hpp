@@ -61,6 +61,13 @@ inline Result<void> validate_profile(const Profile& profile) {
     prefix = cost.prefix_memory;
     suffix = cost.suffix_memory;
   }
+  for (const SegmentCost& segment : profile.segments) {
+    if (segment.first_layer > segment.last_layer || segment.last_layer >= layers || !good(segment.us) ||
+        segment.memory.count >> 62 != 0) {
+      return refuse(
+          fmt::format("segment {} to {} is impossible, or costs so", segment.first_layer, segment.last_layer));
+    }
+  }
   for (const LeafModule& leaf : graph.leaves) {
     if (!good(leaf.cost) || leaf.first_layer > layers) {
       return refuse(fmt::format("leaf module '{}' has an impossible cost or layer", leaf.name));

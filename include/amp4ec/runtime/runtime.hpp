@@ -102,6 +102,13 @@ class Runtime {
   /// Blocks for seconds. @error InputMismatch, WorkerDied, WorkerUnresponsive, ExecutionFailed.
   [[nodiscard]] Result<Profile> profile(const Model& model, const Values& example, const ProfileOptions& options = {});
 
+  /// Measures those stages of a plan that the profile only predicts, and adds them to it, so that the next plan made
+  /// from it knows them: plan, refine, and plan again until nothing is left to measure (three or four times in all).
+  /// Returns how many were measured. 0 too for a profile from another processor or LibTorch, which stays as it is.
+  /// @error ProfileInvalid for another model, and as `profile`.
+  [[nodiscard]] Result<std::size_t> refine(Profile& profile, const Model& model, const Values& example,
+                                           const Plan& plan, const ProfileOptions& options = {});
+
  private:
   friend class Baseline;
   explicit Runtime(std::shared_ptr<detail::RuntimeState> state) noexcept;

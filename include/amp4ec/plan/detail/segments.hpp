@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace amp4ec::detail {
@@ -40,6 +41,7 @@ class Segments {
     }
     share_us += profile.layer_us[last];
     add({last + 1, whole_us_, 0, Bytes{}, whole_memory_, least_memory_, share_us});
+    if (!profile.segments.empty()) look_up(profile);
     find_additive_memory();
   }
 
@@ -51,11 +53,13 @@ class Segments {
   /// `segment_time_us` and `segment_memory` of the layers from boundary i to boundary j. Memory never falls when a
   /// segment grows; time may, because every cut has a cost of its own.
   [[nodiscard]] double time_us(std::size_t i, std::size_t j) const {
+    if (!costs_.empty()) return cost(i, j).us;
     const Boundary& from = boundaries_[i];
     const Boundary& to = boundaries_[j];
     return std::max(to.share_us - from.share_us, to.prefix_us + from.suffix_us - whole_us_);
   }
   [[nodiscard]] Bytes memory(std::size_t i, std::size_t j) const {
+    if (!costs_.empty()) return cost(i, j).memory;
     const std::uint64_t both = boundaries_[j].prefix_memory.count + boundaries_[i].suffix_memory.count;
     return std::max(least_memory_, Bytes{both - std::min(both, whole_memory_.count)});
   }
@@ -79,16 +83,42 @@ class Segments {
 
   void add(Boundary boundary) { boundaries_.push_back(boundary); }
 
-  // The largest sums that keep the promise of `weights`: for all i < j, no more may come between them than prefix(j) -
-  // least - (whole - suffix(i)).
+  struct Cost {
+    double us = 0;
+    Bytes memory{};
+  };
+  [[nodiscard]] const Cost& cost(std::size_t i, std::size_t j) const { return costs_[i * boundaries_.size() + j]; }
+
+  // All costs at once, where some of them follow no formula.
+  void look_up(const Profile& profile) {
+    std::vector<Cost> costs(boundaries_.size() * boundaries_.size());
+    for (std::size_t i = 0; i < boundaries_.size(); ++i) {
+      costs[i * boundaries_.size() + i] = {time_us(i, i), least_memory_};
+      for (std::size_t j = i + 1; j < boundaries_.size(); ++j) {
+        // The layers' share again: bounds count on it to the last bit.
+        costs[i * boundaries_.size() + j] = {
+            std::max(share_us(j) - share_us(i), segment_time_us(profile, first_layer(i), last_layer(j))),
+            segment_memory(profile, first_layer(i), last_layer(j))};
+      }
+    }
+    costs_ = std::move(costs);
+  }
+
+  // The largest sums that keep the promise of `weights`. By the formula for memory, no more may come between i and j
+  // than prefix(j) - least + suffix(i) - whole; what was measured says so for each pair of its own.
   void find_additive_memory() {
-    const double least = static_cast<double>(least_memory_.count);
-    const double whole = static_cast<double>(whole_memory_.count);
+    const auto number = [](Bytes bytes) { return static_cast<double>(bytes.count); };
+    const double least = number(least_memory_);
     additive_memory_.assign(boundaries_.size(), 0);
     double slack = 0;
     for (std::size_t j = 1; j < boundaries_.size(); ++j) {
-      additive_memory_[j] = std::max(0.0, static_cast<double>(boundaries_[j].prefix_memory.count) - least + slack);
-      slack = std::min(slack, additive_memory_[j] - (whole - static_cast<double>(boundaries_[j].suffix_memory.count)));
+      double sum = number(boundaries_[j].prefix_memory) - least + slack;
+      if (!costs_.empty()) {
+        sum = additive_memory_[0] + number(memory(0, j)) - least;
+        for (std::size_t i = 1; i < j; ++i) sum = std::min(sum, additive_memory_[i] + number(memory(i, j)) - least);
+      }
+      additive_memory_[j] = std::max(0.0, sum);
+      slack = std::min(slack, additive_memory_[j] - (number(whole_memory_) - number(boundaries_[j].suffix_memory)));
     }
     for (std::size_t j = boundaries_.size() - 1; j > 0; --j)
       additive_memory_[j - 1] = std::min(additive_memory_[j - 1], additive_memory_[j]);
@@ -98,6 +128,7 @@ class Segments {
   Bytes whole_memory_;
   double whole_us_;
   std::vector<Boundary> boundaries_;
+  std::vector<Cost> costs_;  // of each pair of boundaries; empty where the formulas hold for all
   std::vector<double> additive_memory_;
 };
 

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/segment_meter.hpp"
+
+namespace amp4ec::detail {
+
+namespace {
+
+constexpr std::size_t warm_runs = 3;  // LibTorch settles within three calls.
+
+Bytes peak_of(const StageWorker& worker) {
+  if (!worker.group()) return {};
+  const auto details = worker.group()->read_details();
+  return details && details->memory_peak_known ? details->memory_peak : Bytes();
+}
+
+}  // namespace
+
+Result<Need> SegmentMeter::measure(std::size_t first, std::size_t last, const ipc::MemoryFile& inputs,
+                                   const ipc::MemoryFile* outputs) {
+  auto segment = model_.segment(first, last);
+  if (!segment) return segment.error();
+  auto started = StageWorker::start(runtime_, nullptr, 0);
+  if (!started) return started.error();
+  StageWorker& worker = **started;
+  if (auto sent = worker.begin_load(*segment, form_); !sent) return sent.error();
+  if (auto loaded = worker.finish_load(options_.timeout); !loaded) return loaded.error();
+  if (auto sent = worker.begin_measure(inputs, {warm_runs, options_.runs, 0}, outputs); !sent) return sent.error();
+  const auto measured = worker.finish_measure(options_.timeout);
+  if (!measured) return measured.error();
+  base_memory_ = worker.base_memory();
+  return Need{measured->median_us, measured->spread, peak_of(worker)};
+}
+
+}  // namespace amp4ec::detail

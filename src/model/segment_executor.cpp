@@ -11,6 +11,7 @@
 #include "model/tuned_executor.hpp"
 #include "model/typed_value.hpp"
 #include "model/value_copy.hpp"
+#include "model/worker_memory.hpp"
 
 #include <fmt/format.h>
 
@@ -208,6 +209,7 @@ bool uses_classes(jit::Graph& graph) {
 /// code joins that of the original: each form's weights would live as long as the last of them.
 std::unique_ptr<SegmentExecutor> make_candidate(const jit::Module& module, const std::vector<bool>& taken,
                                                 std::size_t outputs, const Transform& transform) {
+  const detail::ReturnFreedMemory copies;
   const c10::FunctionSchema& schema = module.get_method("forward").function().getSchema();
   const auto graph = module.get_method("forward").graph()->copy();
   jit::Module own = detail::copy_module(detail::wrap_as_module(graph, module, schema.arguments()));

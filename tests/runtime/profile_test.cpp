@@ -3,6 +3,7 @@
 
 #include <amp4ec/monitor/monitor.hpp>
 #include <amp4ec/plan/partitioner.hpp>
+#include <amp4ec/plan/validate.hpp>
 #include <amp4ec/runtime/baseline.hpp>
 
 #include <future>
@@ -64,6 +65,41 @@ TEST_CASE("a profile shares the measured time out over the layers, and plans can
   for (const Values& each : random_inputs({64, 256}, 4)) {
     CHECK(compare(session.infer(each).value(), whole_answer(model, each)).relative_error <= 1e-4);
   }
+}
+
+TEST_CASE("a profile is refined by the stages of a plan, which are no predictions then") {
+  const Model model = chain_of_products();
+  Runtime runtime = Runtime::create({{"a", 1.0_cpu, 1_GiB}}).value();
+  const auto input = random_inputs({64, 256}, 1).front();
+  ProfileOptions options;
+  options.max_cuts = 1;
+  Profile profile = runtime.profile(model, input, options).value();
+  const auto cut_after = [&](std::size_t from) {
+    while (!profile.graph.cuts[from].valid || profile.cut_costs[from].measured) ++from;
+    return from;
+  };
+  const std::size_t first = cut_after(1);
+  const std::size_t second = cut_after(first + 1);
+  const std::size_t last = model.layer_count() - 1;
+  const Plan plan = plan_of({pipeline({{"a", 0, first}, {"b", first + 1, second}, {"c", second + 1, last}})});
+  CHECK_FALSE(is_measured(profile, 0, first));
+  CHECK_FALSE(is_measured(profile, first + 1, second));
+  CHECK(runtime.refine(profile, model, input, plan).value() == 3);
+  for (const Stage& stage : plan.pipelines.front().stages)
+    CHECK(is_measured(profile, stage.first_layer, stage.last_layer));
+  REQUIRE(profile.segments.size() == 1);
+  CHECK(profile.segments.front().us > 0);
+  CHECK(segment_time_us(profile, first + 1, second) >= profile.segments.front().us);
+  CHECK(validate_profile(profile).has_value());
+  CHECK(runtime.refine(profile, model, input, plan).value() == 0);
+
+  Profile elsewhere = profile;
+  elsewhere.cpu = "another";
+  elsewhere.segments.clear();
+  CHECK(runtime.refine(elsewhere, model, input, plan).value() == 0);
+  CHECK(elsewhere.segments.empty());
+  elsewhere.graph.model_hash = "another";
+  CHECK(runtime.refine(elsewhere, model, input, plan).error().code == Errc::ProfileInvalid);
 }
 
 TEST_CASE("bare replicas run on the nodes asked for") {

@@ -28,6 +28,11 @@ case "$1" in
     build "$repository/build/asan" asan-ubsan
     build "$repository/build/tsan" tsan test_core test_plan test_ipc test_cgroup test_schedule test_monitor
     ;;
+  5)
+    (cd "$repository" && cmake --preset release -B build/bench -DAMP4EC_BUILD_BENCH=ON --log-level=WARNING)
+    build "$repository/build/bench" release amp4ec_plan_bench amp4ec_simulate_bench amp4ec-cli amp4ec-worker
+    build "$repository/build/test" dev test_plan
+    ;;
   *) build "$repository/build/test" dev amp4ec-cli amp4ec-worker fuzz_probe lowering_cost ;;
 esac
 exec /usr/bin/python3 "$checks" "$repository"

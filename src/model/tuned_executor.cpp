@@ -23,8 +23,8 @@ constexpr double tolerance = 5e-5;
 // The least of a few runs, taken in turns: a throttled node pauses in some of them. Short runs are repeated more often,
 // since a neighbour's work weighs more on them; where one run takes long, it tells enough, also if it is the first.
 constexpr int least_rounds = 3;
-constexpr int most_rounds = 10;
-constexpr std::chrono::milliseconds long_enough{50};
+constexpr int most_rounds = 6;
+constexpr std::chrono::milliseconds long_enough{30};
 constexpr std::chrono::milliseconds long_run{150};
 
 bool are_equal(const Values& answer, const Values& expected) {

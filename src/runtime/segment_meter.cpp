@@ -21,16 +21,26 @@ Bytes peak_of(const StageWorker& worker) {
 
 Result<Need> SegmentMeter::measure(std::size_t first, std::size_t last, const ipc::MemoryFile& inputs,
                                    const ipc::MemoryFile* outputs) {
+  std::string& chosen = chosen_[{first, last}];
   auto segment = model_.segment(first, last);
   if (!segment) return segment.error();
-  auto started = StageWorker::start(runtime_, nullptr, 0);
-  if (!started) return started.error();
-  StageWorker& worker = **started;
-  if (auto sent = worker.begin_load(*segment, form_); !sent) return sent.error();
+  std::unique_ptr<StageWorker> own;
+  std::unique_ptr<StageWorker>& place = chosen.empty() ? own : timing_;
+  if (!place) {
+    auto started = StageWorker::start(runtime_, nullptr, 0);
+    if (!started) return started.error();
+    place = std::move(*started);
+  }
+  StageWorker& worker = *place;
+  if (auto sent = worker.begin_load(*segment, form_, chosen); !sent) return sent.error();
   if (auto loaded = worker.finish_load(options_.timeout); !loaded) return loaded.error();
   if (auto sent = worker.begin_measure(inputs, {warm_runs, options_.runs, 0}, outputs); !sent) return sent.error();
   const auto measured = worker.finish_measure(options_.timeout);
   if (!measured) return measured.error();
+  if (!own) return Need{measured->median_us, measured->spread, {}};
+  auto found = worker.find_chosen_form();
+  if (!found) return found.error();
+  chosen = std::move(*found);
   base_memory_ = worker.base_memory();
   return Need{measured->median_us, measured->spread, peak_of(worker)};
 }

@@ -6,6 +6,10 @@
 #include <amp4ec/model/model.hpp>
 
 #include <cstddef>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
 
 namespace amp4ec::detail {
 
@@ -13,11 +17,12 @@ namespace amp4ec::detail {
 struct Need {
   double us = 0;
   double spread = 0;
-  Bytes memory;  ///< Highest charge of the group of its worker; 0 where no group counts.
+  Bytes memory;  ///< Highest charge of the group of its worker; 0 where no group counts, and in later measurements.
 };
 
-/// Measures segments one after the other, each in a worker of its own, which runs nowhere else and under no limit.
-/// Borrows what it is made of.
+/// Measures segments one after the other, each in a worker of its own, which runs nowhere else and under no limit. The
+/// first measurement of a segment includes the search for its fastest form, and so all the memory that a session's
+/// first worker needs; later ones take the form that was found. Borrows what it is made of.
 class SegmentMeter {
  public:
   SegmentMeter(RuntimeState& runtime, const Model& model, Form form, const ProfileOptions& options)
@@ -36,6 +41,8 @@ class SegmentMeter {
   Form form_;
   const ProfileOptions& options_;
   Bytes base_memory_;
+  std::unique_ptr<StageWorker> timing_;                                ///< For later measurements.
+  std::map<std::pair<std::size_t, std::size_t>, std::string> chosen_;  ///< The form found, by first and last layer.
 };
 
 }  // namespace amp4ec::detail

@@ -56,7 +56,7 @@ StageWorker::~StageWorker() {
   if (claims_node_) node_->release(kind_);
 }
 
-Result<void> StageWorker::begin_load(const Segment& segment, Form form) {
+Result<void> StageWorker::begin_load(const Segment& segment, Form form, const std::string& chosen) {
   first_layer_ = segment.first_layer();
   last_layer_ = segment.last_layer();
   counters_->set_layers(first_layer_, last_layer_);
@@ -70,7 +70,7 @@ Result<void> StageWorker::begin_load(const Segment& segment, Form form) {
   auto sent = worker_->send({{"op", "load"},
                              {"outputs", segment.output_count()},
                              {"form", to_string(form)},
-                             {"chosen", runtime_->segments().form_of(segment, threads_)},
+                             {"chosen", chosen.empty() ? runtime_->segments().form_of(segment, threads_) : chosen},
                              {"memory_bytes", limits_own_memory_ ? node_->spec().memory.count : 0},
                              {"spin_us", spin_.count()}},
                             fds);
@@ -94,12 +94,17 @@ Result<void> StageWorker::finish_load(std::chrono::nanoseconds timeout) {
 }
 
 Result<void> StageWorker::learn_form() {
+  const auto chosen = find_chosen_form();
+  if (!chosen) return chosen.error();
+  if (!chosen->empty()) runtime_->segments().remember_form(hash_, threads_, *chosen);
+  return {};
+}
+
+Result<std::string> StageWorker::find_chosen_form() {
   auto answer = call({{"op", "chosen"}}, {}, answer_timeout);
   if (!answer) return answer.error();
   const auto* chosen = answer->if_contains("chosen");
-  if (chosen != nullptr && chosen->is_string() && !chosen->get_string().empty())
-    runtime_->segments().remember_form(hash_, threads_, std::string(chosen->get_string()));
-  return {};
+  return chosen != nullptr && chosen->is_string() ? std::string(chosen->get_string()) : std::string();
 }
 
 Result<void> StageWorker::connect(Direction direction, std::uint8_t peer, const ipc::Edge& edge,

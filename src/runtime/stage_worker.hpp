@@ -38,12 +38,16 @@ class StageWorker {
   ~StageWorker();
 
   /// Sends a segment; `finish_load` waits for it. Apart, so that several workers load at once. May be repeated.
-  Result<void> begin_load(const Segment& segment, Form form);
+  /// `chosen`: what `find_chosen_form` has said of the segment, to save the search; empty: what the runtime has
+  /// learned.
+  Result<void> begin_load(const Segment& segment, Form form, const std::string& chosen = {});
   Result<void> finish_load(std::chrono::nanoseconds timeout);
 
   /// Asks in which form the loaded segment was found to run fastest, so that the worker after this one need not search.
   /// For a worker that has answered.
   Result<void> learn_form();
+  /// The form, without the runtime learning it; empty when there was no search. @error as WorkerProcess::call.
+  Result<std::string> find_chosen_form();
 
   /// Gives the worker one end of an edge, in the place of any that it had with this peer; `peer_bell` is what it rings.
   /// A worker takes it between two requests. @error as WorkerProcess::call.

@@ -14,7 +14,7 @@ import re
 import subprocess
 import sys
 
-from acceptance import print_table, row
+from acceptance import last_line, print_table, row
 
 REPOSITORY = pathlib.Path(sys.argv[1])
 TESTS = REPOSITORY / "build/test"
@@ -30,11 +30,6 @@ def run(*command):
     environment = {name: value for name, value in os.environ.items() if name != "AMP4EC_CGROUP_ROUNDS"}
     return subprocess.run(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
                           env=environment, check=False)
-
-
-def last_line(text):
-    lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "no output"
 
 
 class TestRun:

@@ -7,7 +7,6 @@
 Takes about an hour. Wants root, and a machine that has nothing else to do: it measures. What could not be measured is a
 row that does not hold.
 """
-import json
 import os
 import pathlib
 import platform
@@ -18,7 +17,7 @@ import sys
 import tempfile
 import time
 
-from acceptance import print_table, row
+from acceptance import last_line, parsed, print_table, row
 
 REPOSITORY = pathlib.Path(sys.argv[1])
 BENCH = REPOSITORY / "build/bench/amp4ec_hop_bench"
@@ -33,19 +32,6 @@ def run(*command, **environment):
     print("-- " + " ".join(map(str, command)).replace(f"{REPOSITORY}/", ""), file=sys.stderr, flush=True)
     return subprocess.run(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
                           env={**os.environ, **environment}, cwd=REPOSITORY, check=False)
-
-
-def last_line(text):
-    lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "no output"
-
-
-def parsed(done, empty):
-    """What a command has printed as JSON; `empty` when it has failed or printed something else."""
-    try:
-        return json.loads(done.stdout) if done.returncode == 0 else empty
-    except ValueError:
-        return empty
 
 
 def not_measured(done):

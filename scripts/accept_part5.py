@@ -7,14 +7,13 @@
 Takes about 40 minutes. Wants root, and a machine that has nothing else to do: it measures, and compares with what it
 measured before. What could not be measured is a row that does not hold.
 """
-import json
 import pathlib
 import statistics
 import subprocess
 import sys
 import tempfile
 
-from acceptance import print_table, row
+from acceptance import last_line, parsed, print_table, row
 
 REPOSITORY = pathlib.Path(sys.argv[1])
 AMP4EC = REPOSITORY / "build/bench/amp4ec"
@@ -26,31 +25,18 @@ MODELS = ("mobilenet_v2", "resnet18", "resnet50", "vit_tiny", "lstm")
 RUNS = 10
 
 
-def shown(command):
-    return " ".join(map(str, command)).replace(f"{REPOSITORY}/", "")
-
-
 def run(*command):
-    print("-- " + shown(command), file=sys.stderr, flush=True)
+    print("-- " + " ".join(map(str, command)).replace(f"{REPOSITORY}/", ""), file=sys.stderr, flush=True)
     return subprocess.run(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
                           cwd=REPOSITORY, check=False)
-
-
-def parsed(done, empty):
-    """What a command has printed as JSON; `empty` when it has failed or printed something else."""
-    try:
-        return json.loads(done.stdout) if done.returncode == 0 else empty
-    except ValueError:
-        return empty
 
 
 def tests(line, *names):
     """A promise that a test states; the figure is what the test counted."""
     command = (TEST_PLAN, ",".join(name.replace(",", "\\,") for name in names))
     done = run(*command)
-    last = [text for text in done.stdout.splitlines() if text.strip()]
     passed = done.returncode == 0 and "failed" not in done.stdout
-    row(line, last[-1].strip() if last else "no output", passed, f'build/test/test_plan "{command[1]}"')
+    row(line, last_line(done.stdout), passed, f'build/test/test_plan "{command[1]}"')
 
 
 def searches():
@@ -90,8 +76,8 @@ def spread(values):
 
 
 def predictions(folder):
-    """Predicted against measured. Ratios are of measured to predicted time or rate, and of predicted to measured memory,
-    so that less than 1 is what disappoints."""
+    """Predicted against measured. Ratios are of measured to predicted rate, and of predicted to measured latency and
+    memory, so that less than 1 is what disappoints."""
     for model in MODELS:
         for pipelines in ("any", "1"):
             profile = folder / f"{model}.json"

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table that the acceptance scripts fill: line, figure, holds or not, command."""
+import json
 import sys
 
 rows = []
@@ -18,3 +19,16 @@ def print_table():
     failed = sum(entry[2] != "yes" for entry in rows)
     print(f"\n{len(rows) - failed} of {len(rows)} lines hold")
     return 1 if failed else 0
+
+
+def last_line(text):
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "no output"
+
+
+def parsed(done, empty):
+    """What a command has printed as JSON; `empty` when it has failed or printed something else."""
+    try:
+        return json.loads(done.stdout) if done.returncode == 0 else empty
+    except ValueError:
+        return empty

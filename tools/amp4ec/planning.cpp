@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string_view>
 
 namespace amp4ec::cli {
 namespace {
@@ -37,6 +38,16 @@ double bottleneck_us(const Pipeline& pipeline) {
   double longest = 0;
   for (const Stage& stage : pipeline.stages) longest = std::max(longest, stage.time_us);
   return longest;
+}
+
+/// What a file holds, with its name in what `read` says of it.
+template <class T>
+Result<T> load(std::string_view what, const std::string& file, Result<T> (*read)(std::string_view)) {
+  const auto text = read_file(file);
+  if (!text) return text.error();
+  auto held = read(*text);
+  if (!held) return Error{held.error().code, fmt::format("{} '{}': {}", what, file, held.error().message)};
+  return held;
 }
 
 }  // namespace
@@ -102,19 +113,11 @@ Result<Partitioner> make_partitioner(const PlanningOptions& options) {
 }
 
 Result<Profile> load_profile(const std::string& file) {
-  const auto text = read_file(file);
-  if (!text) return text.error();
-  auto profile = read_profile(*text);
-  if (!profile) return Error{profile.error().code, fmt::format("profile '{}': {}", file, profile.error().message)};
-  return profile;
+  return load("profile", file, read_profile);
 }
 
 Result<Plan> load_plan(const std::string& file) {
-  const auto text = read_file(file);
-  if (!text) return text.error();
-  auto plan = read_plan(*text);
-  if (!plan) return Error{plan.error().code, fmt::format("plan '{}': {}", file, plan.error().message)};
-  return plan;
+  return load("plan", file, read_plan);
 }
 
 Result<Plan> load_plan(const std::string& file, const Model& model) {

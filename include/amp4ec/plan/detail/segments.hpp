@@ -26,7 +26,7 @@ class Segments {
     std::vector<bool> forbidden(graph.cuts.size(), false);
     for (const std::size_t cut : forbidden_cuts) forbidden[cut] = true;
 
-    add({0, whole_us_, whole_us_, Bytes{}, least_memory_, whole_memory_, 0});
+    boundaries_.push_back({0, whole_us_, whole_us_, Bytes{}, least_memory_, whole_memory_, 0});
     Bytes weights;
     double share_us = 0;
     for (std::size_t i = 0; i < last; ++i) {
@@ -34,13 +34,14 @@ class Segments {
       share_us += profile.layer_us[i];
       const CutCost& cost = profile.cut_costs[i];
       if (!graph.cuts[i].valid || !cost.measured || forbidden[i]) continue;
-      add({i + 1, cost.prefix_us, cost.suffix_us, graph.cuts[i].crossing,
+      boundaries_.push_back(
+          {i + 1, cost.prefix_us, cost.suffix_us, graph.cuts[i].crossing,
            estimated ? estimated_memory(profile, weights) : cost.prefix_memory,
            estimated ? estimated_memory(profile, Bytes{all_weights.count - weights.count}) : cost.suffix_memory,
            share_us});
     }
     share_us += profile.layer_us[last];
-    add({last + 1, whole_us_, 0, Bytes{}, whole_memory_, least_memory_, share_us});
+    boundaries_.push_back({last + 1, whole_us_, 0, Bytes{}, whole_memory_, least_memory_, share_us});
     if (!profile.segments.empty()) look_up(profile);
     find_additive_memory();
   }
@@ -81,8 +82,6 @@ class Segments {
     double share_us;  // of the whole's time: all layers before it
   };
 
-  void add(Boundary boundary) { boundaries_.push_back(boundary); }
-
   struct Cost {
     double us = 0;
     Bytes memory{};
@@ -104,24 +103,17 @@ class Segments {
     costs_ = std::move(costs);
   }
 
-  // The largest sums that keep the promise of `weights`. By the formula for memory, no more may come between i and j
-  // than prefix(j) - least + suffix(i) - whole; what was measured says so for each pair of its own.
+  // The largest sums that keep the promise of `weights`, pair by pair.
   void find_additive_memory() {
-    const auto number = [](Bytes bytes) { return static_cast<double>(bytes.count); };
-    const double least = number(least_memory_);
     additive_memory_.assign(boundaries_.size(), 0);
-    double slack = 0;
     for (std::size_t j = 1; j < boundaries_.size(); ++j) {
-      double sum = number(boundaries_[j].prefix_memory) - least + slack;
-      if (!costs_.empty()) {
-        sum = additive_memory_[0] + number(memory(0, j)) - least;
-        for (std::size_t i = 1; i < j; ++i) sum = std::min(sum, additive_memory_[i] + number(memory(i, j)) - least);
-      }
-      additive_memory_[j] = std::max(0.0, sum);
-      slack = std::min(slack, additive_memory_[j] - (number(whole_memory_) - number(boundaries_[j].suffix_memory)));
+      const auto most_after = [&](std::size_t i) {
+        return additive_memory_[i] + static_cast<double>(memory(i, j).count - least_memory_.count);
+      };
+      double most = most_after(0);
+      for (std::size_t i = 1; i < j; ++i) most = std::min(most, most_after(i));
+      additive_memory_[j] = most;
     }
-    for (std::size_t j = boundaries_.size() - 1; j > 0; --j)
-      additive_memory_[j - 1] = std::min(additive_memory_[j - 1], additive_memory_[j]);
   }
 
   Bytes least_memory_;

@@ -25,42 +25,48 @@ std::vector<double> estimate(const LayerGraph& graph) {
 constexpr double too_much = 1.1;    // Of what the whole model needs,
 constexpr double much_more = 1.25;  // and of what a larger segment needs. Less than that is noise, and rounded up.
 
+bool exceeds(Bytes memory, double factor, Bytes other) {
+  return static_cast<double>(memory.count) > factor * static_cast<double>(other.count);
+}
+
+/// For the cuts in the order in which their segments (before them, or after them) grow.
+void drop_where_it_falls(const std::vector<CutCost*>& growing, Bytes CutCost::*memory, Bytes whole) {
+  Bytes least_larger = whole;
+  for (auto at = growing.rbegin(); at != growing.rend(); ++at) {
+    const Bytes needed = (*at)->*memory;
+    if (exceeds(needed, too_much, whole) || exceeds(needed, much_more, least_larger)) (*at)->measured = false;
+    least_larger = std::min(least_larger, needed);
+  }
+}
+
+/// As above.
+void round_up(const std::vector<CutCost*>& growing, Bytes CutCost::*memory, Bytes whole) {
+  Bytes most;
+  for (CutCost* cost : growing) most = cost->*memory = std::min(std::max(most, cost->*memory), whole);
+}
+
 /// Makes memory fit for planning: it never falls where a segment grows. Nothing where it was not measured.
 void let_memory_grow(Profile& profile) {
   const Bytes whole = profile.whole_memory;
   if (whole.count == 0) return;
-  const auto exceeds = [](Bytes memory, double factor, Bytes other) {
-    return static_cast<double>(memory.count) > factor * static_cast<double>(other.count);
-  };
-  std::vector<CutCost*> measured;
+  std::vector<CutCost*> prefixes;
   for (CutCost& cost : profile.cut_costs) {
-    if (cost.measured) measured.push_back(&cost);
+    if (cost.measured) prefixes.push_back(&cost);
   }
-  Bytes least_larger = whole;
-  for (auto at = measured.rbegin(); at != measured.rend(); ++at) {
-    CutCost& cost = **at;
-    if (exceeds(cost.prefix_memory, too_much, whole) || exceeds(cost.prefix_memory, much_more, least_larger))
-      cost.measured = false;
-    least_larger = std::min(least_larger, cost.prefix_memory);
-  }
-  least_larger = whole;
-  for (CutCost* cost : measured) {
-    if (exceeds(cost->suffix_memory, too_much, whole) || exceeds(cost->suffix_memory, much_more, least_larger))
-      cost->measured = false;
-    least_larger = std::min(least_larger, cost->suffix_memory);
-  }
-  std::erase_if(measured, [](const CutCost* cost) { return !cost->measured; });
+  std::vector<CutCost*> suffixes(prefixes.rbegin(), prefixes.rend());
+  drop_where_it_falls(prefixes, &CutCost::prefix_memory, whole);
+  drop_where_it_falls(suffixes, &CutCost::suffix_memory, whole);
+  const auto dropped = [](const CutCost* cost) { return !cost->measured; };
+  std::erase_if(prefixes, dropped);
+  std::erase_if(suffixes, dropped);
 
   profile.process_memory = whole;
-  for (const CutCost* cost : measured)
+  for (const CutCost* cost : prefixes)
     profile.process_memory = std::min({profile.process_memory, cost->prefix_memory, cost->suffix_memory});
   for (const SegmentCost& segment : profile.segments)
     profile.process_memory = std::min(profile.process_memory, segment.memory);
-  Bytes most;
-  for (CutCost* cost : measured) most = cost->prefix_memory = std::min(std::max(most, cost->prefix_memory), whole);
-  most = {};
-  for (auto at = measured.rbegin(); at != measured.rend(); ++at)
-    most = (*at)->suffix_memory = std::min(std::max(most, (*at)->suffix_memory), whole);
+  round_up(prefixes, &CutCost::prefix_memory, whole);
+  round_up(suffixes, &CutCost::suffix_memory, whole);
 }
 
 // Unmeasured cuts take their place between measured neighbours: time in proportion to the estimated work, memory that

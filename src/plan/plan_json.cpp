@@ -50,7 +50,12 @@ json::object plan_to_json(const Plan& plan) {
           {"strategy", plan.strategy},
           {"objective", plan.objective},
           {"pipelines", std::move(pipelines)},
-          {"predicted", {{"throughput_rps", plan.predicted.throughput_rps}, {"latency_ms", plan.predicted.latency_ms}}},
+          {"predicted",
+           {{"throughput_rps", plan.predicted.throughput_rps},
+            {"latency_ms", plan.predicted.latency_ms},
+            {"slowdown", plan.predicted.slowdown},
+            {"price", plan.predicted.price},
+            {"estimated", plan.predicted.estimated}}},
           {"gap", plan.gap},
           {"advice", plan.advice}};
 }
@@ -79,6 +84,9 @@ Result<Plan> read_plan(std::string_view text) {
     const detail::JsonReader predicted = reader.inside("predicted");
     predicted.read_if_present("throughput_rps", plan.predicted.throughput_rps);
     predicted.read_if_present("latency_ms", plan.predicted.latency_ms);
+    predicted.read_if_present("slowdown", plan.predicted.slowdown);
+    predicted.read_if_present("price", plan.predicted.price);
+    predicted.read_if_present("estimated", plan.predicted.estimated);
   }
   plan.gap = -1;
   reader.read_if_present("gap", plan.gap);

@@ -93,8 +93,10 @@ json::object profile_to_json(const Profile& profile) {
           {"form", profile.form},
           {"libtorch", profile.libtorch},
           {"cpu", profile.cpu},
+          {"estimated", profile.estimated},
           {"whole_us", profile.whole_us},
           {"spread", profile.spread},
+          {"contention", {{"cpus", profile.contention.cpus}, {"slowdown", profile.contention.slowdown}}},
           {"whole_memory_bytes", profile.whole_memory.count},
           {"process_memory_bytes", profile.process_memory.count},
           {"input_bytes", profile.input.count},
@@ -121,8 +123,14 @@ Result<Profile> read_profile(std::string_view text) {
   reader.read("form", profile.form);
   reader.read("libtorch", profile.libtorch);
   reader.read("cpu", profile.cpu);
+  reader.read_if_present("estimated", profile.estimated);
   reader.read("whole_us", profile.whole_us);
   reader.read("spread", profile.spread);
+  if (reader.has("contention")) {
+    const detail::JsonReader contention = reader.inside("contention");
+    contention.read("cpus", profile.contention.cpus);
+    contention.read("slowdown", profile.contention.slowdown);
+  }
   reader.read_if_present("whole_memory_bytes", profile.whole_memory);
   reader.read("process_memory_bytes", profile.process_memory);
   reader.read("input_bytes", profile.input);

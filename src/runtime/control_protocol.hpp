@@ -29,8 +29,8 @@ namespace amp4ec::detail {
 // inputs    slot_bytes                          arena                           -
 // connect   direction "in"|"out", peer          edge, its socket for files,     -
 //                                               the peer's doorbell
-// measure   warm, runs, seconds                 inputs[, room for the outputs]  runs, seconds, median_us, p99_us,
-// spread
+// measure   warm, runs, seconds                 inputs[, room for the outputs]  runs, seconds, median_us, cpu_us,
+// p99_us, spread
 //
 // status: the writing end of a pipe, which gets what wait says when the worker has ended.
 // chosen: the form that a worker has found to be the fastest for this archive; empty where that is not known.

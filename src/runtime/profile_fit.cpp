@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/profile_fit.hpp"
 
+#include <amp4ec/plan/estimate_profile.hpp>
+
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -10,13 +12,10 @@ namespace amp4ec::detail {
 
 namespace {
 
-// A guess at what a layer costs, for spreading measurements and filling the gaps between them: arithmetic at some
-// 30 GFLOP/s, memory at some 10 GB/s, and something for being called at all. Microseconds.
+// For spreading measurements and filling the gaps between them.
 std::vector<double> estimate(const LayerGraph& graph) {
   std::vector<double> costs;
-  for (const Layer& layer : graph.layers) {
-    costs.push_back(1 + layer.flops / 30e3 + static_cast<double>(layer.output.count + layer.weights.count) / 10e3);
-  }
+  for (const Layer& layer : graph.layers) costs.push_back(estimated_layer_us(layer));
   return costs;
 }
 

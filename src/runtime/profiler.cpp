@@ -5,6 +5,7 @@
 #include "runtime/profile_fit.hpp"
 #include "runtime/segment_meter.hpp"
 
+#include <amp4ec/plan/estimate_profile.hpp>
 #include <amp4ec/plan/validate.hpp>
 
 #include <torch/version.h>
@@ -31,15 +32,6 @@ std::string processor_name() {
       return line.substr(colon + 2);
   }
   return "unknown";
-}
-
-Bytes peak_activation(const LayerGraph& graph) {
-  Bytes peak;
-  for (std::size_t layer = 0; layer < graph.layers.size(); ++layer) {
-    const Bytes alive = layer == 0 ? Bytes{} : graph.cuts[layer - 1].crossing;
-    peak = std::max(peak, alive + graph.layers[layer].output);
-  }
-  return peak;
 }
 
 /// Measures what a profile wants to know, pass after pass.
@@ -82,6 +74,9 @@ class Profiling {
     }
     return {};
   }
+
+  /// After `measure` with the whole model.
+  Result<Contention> contention() { return meter_.contention(0, last_, inputs_); }
 
   [[nodiscard]] Bytes base_memory() const { return meter_.base_memory(); }
 
@@ -141,6 +136,9 @@ Result<Profile> measure_profile(RuntimeState& runtime, const Model& model, const
   std::vector<SegmentCost> none;
   Profiling profiling(runtime, model, profile, std::move(*inputs), options.form, options);
   if (auto done = profiling.measure(true, {cuts.begin(), cuts.end()}, none); !done) return done.error();
+  auto contention = profiling.contention();
+  if (!contention) return contention.error();
+  profile.contention = *contention;
   profile.process_memory = profiling.base_memory();
   fit_profile(profile);
   return profile;
@@ -151,7 +149,7 @@ Result<std::size_t> refine_profile(RuntimeState& runtime, Profile& profile, cons
   if (profile.graph.model_hash != model.hash())
     return Error{Errc::ProfileInvalid, "the profile belongs to another model; measure this one"};
   if (auto valid = validate_profile(profile); !valid) return valid.error();
-  if (profile.libtorch != TORCH_VERSION || profile.cpu != processor_name()) return std::size_t{0};
+  if (!was_measured_here(profile)) return std::size_t{0};
   const auto form = parse_form(profile.form);
   if (!form) return form.error();
 
@@ -188,3 +186,7 @@ Result<std::size_t> refine_profile(RuntimeState& runtime, Profile& profile, cons
 }
 
 }  // namespace amp4ec::detail
+
+bool amp4ec::was_measured_here(const Profile& profile) {
+  return !profile.estimated && profile.libtorch == TORCH_VERSION && profile.cpu == detail::processor_name();
+}

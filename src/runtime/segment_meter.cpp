@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/segment_meter.hpp"
 
+#include <algorithm>
+#include <thread>
+#include <vector>
+
 namespace amp4ec::detail {
 
 namespace {
@@ -17,6 +21,12 @@ Bytes peak_of(const StageWorker& worker) {
   return details && details->memory_peak_known ? details->memory_peak + for_session : Bytes();
 }
 
+// Alone and together take turns: a machine changes its speed meanwhile. CPU time is compared, since others may want the
+// CPUs as well.
+constexpr std::size_t turns = 5;
+constexpr double turn_s = 0.2;
+constexpr std::size_t least_runs = 3;
+
 }  // namespace
 
 Result<Need> SegmentMeter::measure(std::size_t first, std::size_t last, const ipc::MemoryFile& inputs,
@@ -32,8 +42,7 @@ Result<Need> SegmentMeter::measure(std::size_t first, std::size_t last, const ip
     place = std::move(*started);
   }
   StageWorker& worker = *place;
-  if (auto sent = worker.begin_load(*segment, form_, chosen); !sent) return sent.error();
-  if (auto loaded = worker.finish_load(options_.timeout); !loaded) return loaded.error();
+  if (auto loaded = load(worker, *segment, chosen); !loaded) return loaded.error();
   if (auto sent = worker.begin_measure(inputs, {warm_runs, options_.runs, 0}, outputs); !sent) return sent.error();
   const auto measured = worker.finish_measure(options_.timeout);
   if (!measured) return measured.error();
@@ -43,6 +52,48 @@ Result<Need> SegmentMeter::measure(std::size_t first, std::size_t last, const ip
   chosen = std::move(*found);
   base_memory_ = worker.base_memory();
   return Need{measured->median_us, measured->spread, peak_of(worker)};
+}
+
+Result<Contention> SegmentMeter::contention(std::size_t first, std::size_t last, const ipc::MemoryFile& inputs) {
+  auto segment = model_.segment(first, last);
+  if (!segment) return segment.error();
+  const std::size_t cpus = std::min<std::size_t>(std::thread::hardware_concurrency(), most_contenders);
+  std::vector<std::unique_ptr<StageWorker>> workers;
+  while (workers.size() < cpus) {
+    auto worker = StageWorker::start(runtime_, nullptr, 0);
+    if (!worker || !load(**worker, *segment, chosen_[{first, last}])) break;  // No memory for one more.
+    workers.push_back(std::move(*worker));
+  }
+  if (workers.size() < 2) return Contention{};
+  std::vector<double> ratios;
+  for (std::size_t turn = 0; turn < turns; ++turn) {
+    const auto alone = cpu_us({workers.data(), 1}, inputs);
+    if (!alone) return alone.error();
+    const auto all = cpu_us(workers, inputs);
+    if (!all) return all.error();
+    ratios.push_back(*all / *alone);
+  }
+  std::ranges::nth_element(ratios, ratios.begin() + turns / 2);
+  return Contention{workers.size(), std::max(1.0, ratios[turns / 2])};
+}
+
+Result<void> SegmentMeter::load(StageWorker& worker, const Segment& segment, const std::string& chosen) {
+  if (auto sent = worker.begin_load(segment, form_, chosen); !sent) return sent;
+  return worker.finish_load(options_.timeout);
+}
+
+Result<double> SegmentMeter::cpu_us(std::span<const std::unique_ptr<StageWorker>> workers,
+                                    const ipc::MemoryFile& inputs) {
+  for (const auto& worker : workers) {
+    if (auto sent = worker->begin_measure(inputs, {1, least_runs, turn_s}); !sent) return sent.error();
+  }
+  double sum_us = 0;
+  for (const auto& worker : workers) {
+    const auto measured = worker->finish_measure(options_.timeout);
+    if (!measured) return measured.error();
+    sum_us += measured->cpu_us;
+  }
+  return sum_us / static_cast<double>(workers.size());
 }
 
 }  // namespace amp4ec::detail

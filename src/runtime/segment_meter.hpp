@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -32,10 +33,21 @@ class SegmentMeter {
   Result<Need> measure(std::size_t first, std::size_t last, const ipc::MemoryFile& inputs,
                        const ipc::MemoryFile* outputs = nullptr);
 
+  /// How much longer a segment takes while every CPU runs it, with a worker for each CPU, but at most
+  /// `most_contenders` and as many as there is memory for. For a segment that was measured before.
+  Result<Contention> contention(std::size_t first, std::size_t last, const ipc::MemoryFile& inputs);
+
   /// What the last worker had for itself before it loaded a segment.
   [[nodiscard]] Bytes base_memory() const { return base_memory_; }
 
  private:
+  static constexpr std::size_t most_contenders = 8;
+
+  /// Loads a segment, in this form if one was found.
+  Result<void> load(StageWorker& worker, const Segment& segment, const std::string& chosen);
+  /// CPU time that a run takes on average while these workers run the segment at once.
+  Result<double> cpu_us(std::span<const std::unique_ptr<StageWorker>> workers, const ipc::MemoryFile& inputs);
+
   RuntimeState& runtime_;
   const Model& model_;
   Form form_;

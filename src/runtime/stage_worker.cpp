@@ -143,7 +143,8 @@ Result<StageWorker::Measurement> StageWorker::finish_measure(std::chrono::nanose
     boost::system::error_code failed;
     return value == nullptr ? 0.0 : value->to_number<double>(failed);
   };
-  return Measurement{field("median_us"), field("p99_us"), field("spread"), field("runs"), field("seconds")};
+  return Measurement{field("median_us"), field("cpu_us"), field("p99_us"),
+                     field("spread"),    field("runs"),   field("seconds")};
 }
 
 std::string StageWorker::label() const {

@@ -58,6 +58,7 @@ class StageWorker {
 
   struct Measurement {
     double median_us = 0;
+    double cpu_us = 0;  ///< CPU time of the worker, a run on average.
     double p99_us = 0;
     double spread = 0;
     double runs = 0;

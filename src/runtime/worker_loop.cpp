@@ -24,6 +24,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <ctime>
 #include <map>
 #include <optional>
 
@@ -41,6 +42,13 @@ constexpr std::chrono::microseconds longest_spin{10'000};
 
 double microseconds_since(Clock::time_point start) {
   return std::chrono::duration<double, std::micro>(Clock::now() - start).count();
+}
+
+/// Of the whole process, which a measurement has for itself.
+double cpu_time_us() {
+  timespec time{};
+  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return 1e6 * static_cast<double>(time.tv_sec) + 1e-3 * static_cast<double>(time.tv_nsec);
 }
 
 double number(const json::object& object, std::string_view key) {
@@ -199,6 +207,7 @@ class WorkerLoop {
     const auto runs = static_cast<std::size_t>(number(request, "runs"));
     const auto until_us = number(request, "seconds") * 1e6;
     std::vector<double> times;
+    const auto cpu_start = cpu_time_us();
     const auto start = Clock::now();
     while (times.size() < runs || microseconds_since(start) < until_us) {
       const auto began = Clock::now();
@@ -206,16 +215,16 @@ class WorkerLoop {
       times.push_back(microseconds_since(began));
     }
     const double elapsed_us = microseconds_since(start);
+    const double cpu_us = cpu_time_us() - cpu_start;
     std::sort(times.begin(), times.end());
     const auto quantile = [&](double q) {
       return times.empty() ? 0 : times[static_cast<std::size_t>(q * static_cast<double>(times.size() - 1))];
     };
     const double median = quantile(0.5);
-    return json::object{{"runs", times.size()},
-                        {"seconds", elapsed_us / 1e6},
-                        {"median_us", median},
-                        {"p99_us", quantile(0.99)},
-                        {"spread", median > 0 ? (quantile(0.75) - quantile(0.25)) / median : 0}};
+    return json::object{
+        {"runs", times.size()},     {"seconds", elapsed_us / 1e6},
+        {"median_us", median},      {"cpu_us", times.empty() ? 0 : cpu_us / static_cast<double>(times.size())},
+        {"p99_us", quantile(0.99)}, {"spread", median > 0 ? (quantile(0.75) - quantile(0.25)) / median : 0}};
   }
 
   /// Runs once and leaves the result where the host can read it, or hand it to the next segment's `measure`.
@@ -295,7 +304,6 @@ class WorkerLoop {
     Outgoing outgoing = succeeded ? std::move(*result) : error_message(result.error(), descriptor, at_fault);
     // Counted before anybody can learn of the result: whoever has an answer finds it in the counters.
     counters_->add_sent(Bytes{outgoing.descriptor.length});
-    counters_->set_queued(waiting());
     counters_->complete(std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start), succeeded);
     // A peer that is slow is waited for, as where a slot is missing.
     auto published = outgoing.edge->publish(std::move(outgoing.slot), outgoing.descriptor, ipc::forever);

@@ -143,11 +143,39 @@ TEST_CASE("impossible profiles are refused") {
   CHECK(refused([&](Profile& p) { p.spread = nan; }));
   CHECK(refused([&](Profile& p) { p.layer_us[0] = nan; }));
   CHECK(refused([](Profile& p) { p.graph.layers[1].flops = -1; }));
+  CHECK(refused([&](Profile& p) { p.contention = {2, nan}; }));
+  CHECK(refused([](Profile& p) { p.contention = {2, 0.9}; }));
+  CHECK(refused([](Profile& p) { p.contention = {0, 1}; }));
   CHECK(refused([&](Profile& p) { p.cut_costs[0].prefix_us = nan; }));
   CHECK(refused([](Profile& p) { p.cut_costs[0].suffix_us = -1; }));
   CHECK(refused([](Profile& p) { p.graph.leaves[0].first_layer = 3; }));
   CHECK(refused([](Profile& p) { p.graph.leaves[0].cost = -1; }));
   CHECK(refused([](Profile& p) { p.graph.layers[0].weights = Bytes{std::uint64_t{1} << 62U}; }));
+}
+
+TEST_CASE("stages slow one another down while a plan is kept full, and not for one request alone") {
+  Profile profile = sample_profile({100, 100});
+  profile.contention = {3, 1.2};
+  const Plan split = plan_of({{{stage("a", 0, 0), stage("b", 1, 1)}}});
+  const auto predicted = [&](double cpus_of_a, double cpus_of_b) {
+    return evaluate(split, profile, std::vector<NodeSpec>{{"a", Cpus{cpus_of_a}, 0_B}, {"b", Cpus{cpus_of_b}, 0_B}})
+        .value()
+        .predicted;
+  };
+  CHECK(predicted(0.5, 0.5).slowdown == 1);  // Not more than one CPU is busy.
+  CHECK(predicted(1, 0.5).slowdown == Approx(1.05));
+  CHECK(predicted(4, 1).slowdown == Approx(1.1));  // A worker uses one CPU.
+  CHECK(predicted(1, 1).latency_ms == Approx(0.2));
+  CHECK(predicted(1, 1).throughput_rps == Approx(1e4 / 1.1));
+
+  profile.contention = {1, 1};
+  CHECK(predicted(1, 1).throughput_rps == Approx(1e4));
+
+  // Links are as quick as ever.
+  profile.contention = {2, 1.2};
+  const std::vector<NodeSpec> nodes{{"a", 1_cpu, 0_B}, {"b", 1_cpu, 0_B}};
+  const auto linked = evaluate(split, profile, nodes, std::vector<LinkSpec>{{"a", "b", 1_GiB, 110}}).value();
+  CHECK(linked.predicted.throughput_rps == Approx(1e6 / 120));
 }
 
 TEST_CASE("a cut that noise makes look faster than the whole gains nothing") {

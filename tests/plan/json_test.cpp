@@ -29,7 +29,7 @@ Plan sample_plan() {
   plan.pipelines = {
       {{{"high", 0, 3, 4, 1234.5678901234567, 310_MiB, 602112_B}, {"low", 4, 9, 6, 1.0 / 3, 120_MiB, 0_B}}},
       {{{"medium", 0, 9, 10, 1e-7, 400_MiB, 0_B}}}};
-  plan.predicted = {81.00000000000001, 12.345};
+  plan.predicted = {81.00000000000001, 12.345, 1.0 + 1.0 / 7, 0.1, true};
   plan.gap = 0;
   plan.advice = "a \"quoted\" word, a \\, a\ttab and \xC3\xB6";
   return plan;
@@ -150,6 +150,8 @@ TEST_CASE("a profile reads back as it was written") {
   profile.libtorch = "1.13.1";
   profile.cpu = "a processor";
   profile.spread = 0.0123;
+  profile.contention = {4, 1.1};
+  profile.estimated = true;
   profile.whole_memory = 90_MiB;
   profile.process_memory = 8_MiB;
   profile.cut_costs[0].prefix_memory = profile.cut_costs[1].prefix_memory = 20_MiB;

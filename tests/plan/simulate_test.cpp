@@ -302,6 +302,19 @@ TEST_CASE("a worker held by periods computes at full speed until its quota is us
   CHECK(simulate(plan, nodes, {}, options).value().latency_ms.p50 == Approx(25).epsilon(0.01));
 }
 
+TEST_CASE("nodes that are busy at once slow one another down") {
+  Plan plan = plan_of({pipeline_of({{"a", 1000}}), pipeline_of({{"b", 1000}})});
+  plan.predicted.slowdown = 1.2;
+  SimulateOptions options;
+  options.requests = 2000;
+  options.warm_up = 100;
+  CHECK(simulate(plan, nodes_of({"a", "b"}), {}, options).value().throughput_rps == Approx(2000 / 1.2).epsilon(0.01));
+  options.arrivals = Arrivals::closed_loop(1);
+  CHECK(simulate(plan, nodes_of({"a", "b"}), {}, options).value().latency_ms.p50 == Approx(1));
+  plan.predicted.slowdown = 0.5;
+  CHECK(simulate(plan, nodes_of({"a", "b"}), {}, options).error().code == Errc::PlanInvalid);
+}
+
 TEST_CASE("the warm-up is left out of the figures") {
   // The queue of a burst at the start is gone when the rest comes.
   std::vector<double> times(100, 0.0);

@@ -55,10 +55,11 @@ inline Result<void> check_memory(const Plan& plan, std::span<const NodeSpec> nod
 /// Checks a plan, e.g. one edited by hand, and fills in what is predicted of it: each stage's time, memory, crossing
 /// and leaf modules, `predicted` and `advice`; `gap` becomes unknown (-1).
 ///
-/// Throughput of a pipeline = 1 / max over its stages and links of their times; of a plan = the sum over its pipelines.
-/// Latency = sum of stage and link times, of the fastest pipeline. A node or link that serves several stages is
-/// charged the sum of their times in each: what is predicted then can be reached with equal rates, if not exceeded.
-/// A plan that does not fit a node's memory is no error here, but the advice says so: see `check_memory`.
+/// Throughput of a pipeline = 1 / max over its stages and links of their times, the stages' by `slowdown_when_full`; of
+/// a plan = the sum over its pipelines. Latency = sum of stage and link times, of the fastest pipeline. A node or link
+/// that serves several stages is charged the sum of their times in each: what is predicted then can be reached with
+/// equal rates, if not exceeded. A plan that does not fit a node's memory is no error here, but the advice says so: see
+/// `check_memory`.
 /// @error what `validate_problem` and `validate_plan` refuse.
 inline Result<Plan> evaluate(Plan plan, const Profile& profile, std::span<const NodeSpec> nodes,
                              std::span<const LinkSpec> links = {}) {
@@ -76,9 +77,10 @@ inline Result<Plan> evaluate(Plan plan, const Profile& profile, std::span<const 
       stage.leaf_modules = leaf_modules(profile.graph, stage.first_layer, stage.last_layer);
     }
   }
-  const detail::Charges charges = detail::charges_of(plan, links);
+  const double slowdown = slowdown_when_full(profile, nodes);
+  const detail::Charges charges = detail::charges_of(plan, links, slowdown);
 
-  plan.predicted = {0, std::numeric_limits<double>::infinity()};
+  plan.predicted = {0, std::numeric_limits<double>::infinity(), slowdown};
   for (const Pipeline& pipeline : plan.pipelines) {
     plan.predicted.throughput_rps += rate_rps(detail::bottleneck(pipeline, charges).time_us);
     double latency_us = 0;
@@ -90,6 +92,8 @@ inline Result<Plan> evaluate(Plan plan, const Profile& profile, std::span<const 
     }
     plan.predicted.latency_ms = std::min(plan.predicted.latency_ms, latency_us / 1e3);
   }
+  plan.predicted.price = detail::price_of_request(plan, nodes, charges);
+  plan.predicted.estimated = profile.estimated;
   plan.gap = -1;
   const auto in_memory = check_memory(plan, nodes);
   plan.advice = in_memory ? detail::describe_bottleneck(plan, charges) : in_memory.error().message;

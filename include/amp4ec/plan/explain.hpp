@@ -23,7 +23,8 @@ namespace detail {
 
 /// Fills in what the plan's own figures say. @pre plan is evaluated.
 inline void describe_use(const Plan& plan, const Problem& problem, Explanation& explanation) {
-  const Charges charges = charges_of(plan, problem.links);
+  const double slowdown = plan.predicted.slowdown;
+  const Charges charges = charges_of(plan, problem.links, slowdown);
   std::map<std::string_view, double> busy;
   std::map<std::pair<std::string_view, std::string_view>, LinkUse> links;
   for (const Pipeline& pipeline : plan.pipelines) {
@@ -33,7 +34,7 @@ inline void describe_use(const Plan& plan, const Problem& problem, Explanation& 
     for (std::size_t s = 0; s < pipeline.stages.size(); ++s) {
       const Stage& stage = pipeline.stages[s];
       use.latency_ms += stage.time_us / 1e3;
-      busy[stage.node] += stage.time_us * use.throughput_rps / 1e6;
+      busy[stage.node] += slowdown * stage.time_us * use.throughput_rps / 1e6;
       if (s + 1 == pipeline.stages.size()) break;
       const Stage& next = pipeline.stages[s + 1];
       const double link_us = link_time_us(find_link(problem.links, stage.node, next.node), stage.crossing);

@@ -21,8 +21,9 @@ inline constexpr std::size_t optimal_max_nodes = 1024;
 /// memory and link limits, pins and bounds. Each node serves one pipeline, with one stage (`shared_nodes`: several).
 ///
 /// Ties. Throughput: each pipeline is the one of least latency that its nodes can form at its rate. Latency, the
-/// quickest pipeline's: most throughput of all pipelines together. Memory, the largest that a node must hold: most
-/// throughput within it. On large problems ties are broken as well as the search can.
+/// quickest pipeline's: most throughput of all pipelines together, as if CPUs did not slow one another down. Memory,
+/// the largest that a node must hold: most throughput within it. On large problems ties are broken as well as the
+/// search can.
 ///
 /// `gap` is |value - bound| / bound for the objective's value and a proven bound that no plan passes; 0 if no plan is
 /// better. It says nothing of ties. Exact, for every objective: any number of pipelines for at least 60 layers and 5

@@ -33,6 +33,11 @@ struct Pipeline {
 struct Prediction {
   double throughput_rps = 0;  ///< Requests per second when kept full.
   double latency_ms = 0;      ///< One request alone, through the fastest pipeline.
+  /// How much longer than their `time_us` stages take while the plan is kept full (`slowdown_when_full`), as
+  /// `throughput_rps` counts on.
+  double slowdown = 1;
+  double price = 0;        ///< Of one request, on average: CPU time on each node times `NodeSpec::price`.
+  bool estimated = false;  ///< From a profile that was estimated and not measured.
 
   bool operator==(const Prediction&) const = default;
 };

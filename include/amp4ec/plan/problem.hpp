@@ -74,6 +74,17 @@ inline double stage_time_us(const Profile& profile, const NodeSpec& node, std::s
   return segment_time_us(profile, first, last) / node_speed(node);
 }
 
+/// How much longer stages take while the plan is kept full than one request alone finds them: 1 while no more than one
+/// CPU is busy, then in proportion up to `Profile::contention`. All nodes given count as busy, on the machine that was
+/// measured, as those of one Runtime are; for nodes on machines of their own clear the profile's contention.
+inline double slowdown_when_full(const Profile& profile, std::span<const NodeSpec> nodes) {
+  if (profile.contention.cpus < 2) return 1;
+  double busy = 0;
+  for (const NodeSpec& node : nodes) busy += node_speed(node);
+  const double share = std::clamp((busy - 1) / static_cast<double>(profile.contention.cpus - 1), 0.0, 1.0);
+  return 1 + (profile.contention.slowdown - 1) * share;
+}
+
 /// Whether a worker of this size may live on the node.
 constexpr bool fits(const NodeSpec& node, Bytes memory) noexcept {
   return node.memory.count == 0 || memory <= node.memory;

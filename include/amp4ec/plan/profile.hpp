@@ -37,15 +37,26 @@ struct SegmentCost {
   bool operator==(const SegmentCost&) const = default;
 };
 
+/// What it costs that CPUs share caches and memory: the time of the whole model on each of `cpus` CPUs at once, over
+/// its time on one while the others have nothing to do.
+struct Contention {
+  std::size_t cpus = 1;
+  double slowdown = 1;  ///< At least 1.
+
+  bool operator==(const Contention&) const = default;
+};
+
 /// What each layer costs: the layer graph with measured times and memory. Plain data; can be saved as JSON.
 struct Profile {
   LayerGraph graph;
-  std::string form;      ///< Execution form that was measured: "plain" or "optimized".
-  std::string libtorch;  ///< Version, e.g. "1.13.1".
-  std::string cpu;       ///< Processor model name.
+  std::string form;        ///< Execution form that was measured: "plain" or "optimized".
+  std::string libtorch;    ///< Version, e.g. "1.13.1".
+  std::string cpu;         ///< Processor model name.
+  bool estimated = false;  ///< From `estimate_profile`: nothing was measured, and the cuts' costs are guesses too.
 
   double whole_us = 0;             ///< Median time of the whole model on one thread.
   double spread = 0;               ///< Interquartile range of that time over its median.
+  Contention contention;           ///< 1 CPU: not measured, taken for none.
   std::vector<double> layer_us;    ///< whole_us shared out over the layers; same length as graph.layers.
   std::vector<CutCost> cut_costs;  ///< Same length as graph.cuts.
   /// Stages that a planner chose and that were then measured (`Runtime::refine`); these figures count instead of

@@ -16,7 +16,8 @@ namespace amp4ec {
 /// - A worker (the stages with the same node and layers) is one server with a queue, first come first served. It takes
 ///   `Stage::time_us` for a request when it is alone on its node, more or less by `SimulateOptions::service`. Workers
 ///   of a node share its quota, see `QuotaModel`; what one alone cannot use of it (each runs on one CPU at most) is
-///   there for the others.
+///   there for the others. What comes to it while other nodes are busy takes longer, by `Prediction::slowdown` where
+///   all are.
 /// - A link carries one message at a time for latency + bytes / bandwidth, first come first served, for all pipelines
 ///   together. Where no link is given, sending takes no time.
 /// - At most `max_in_flight` requests are under way. Further ones wait, in their order, or are refused past

@@ -34,6 +34,9 @@ inline Result<void> validate_profile(const Profile& profile) {
   if (!good(profile.whole_us) || profile.whole_us <= 0) return refuse("the time of the whole model is not positive");
   if (!good(profile.spread)) return refuse("the spread of the model's time is not a positive number");
 
+  if (!good(profile.contention.slowdown) || profile.contention.slowdown < 1 || profile.contention.cpus < 1)
+    return refuse("the slowdown by contention is not a number from 1");
+
   double memory =
       static_cast<double>(profile.process_memory.count) + static_cast<double>(profile.peak_activation.count);
   for (std::size_t i = 0; i < layers; ++i) {

@@ -66,6 +66,9 @@ struct ProfileOptions {
   std::function<void(std::size_t done, std::size_t total)> progress;  ///< Called on the calling thread.
 };
 
+/// Whether a profile was measured with this LibTorch on this kind of processor, so that its times hold here.
+[[nodiscard]] bool was_measured_here(const Profile& profile);
+
 /// Owns the nodes, their limits and the Monitor; sessions borrow it, so that several models on one node share its
 /// quota. A move-only handle; thread-safe. One thread of its own serves all sessions. Sessions keep what they need
 /// alive, so the order of destruction does not matter.
@@ -104,7 +107,8 @@ class Runtime {
 
   /// Measures those stages of a plan that the profile only predicts, and adds them to it, so that the next plan made
   /// from it knows them: plan, refine, and plan again until nothing is left to measure (three or four times in all).
-  /// Returns how many were measured. 0 too for a profile from another processor or LibTorch, which stays as it is.
+  /// Returns how many were measured. 0 too for a profile that was estimated, or measured with another processor or
+  /// LibTorch: it stays as it is.
   /// @error ProfileInvalid for another model, and as `profile`.
   [[nodiscard]] Result<std::size_t> refine(Profile& profile, const Model& model, const Values& example,
                                            const Plan& plan, const ProfileOptions& options = {});

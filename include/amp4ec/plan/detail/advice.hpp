@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <map>
 #include <span>
@@ -14,20 +15,20 @@
 
 namespace amp4ec::detail {
 
-/// How long each node and link is busy while every pipeline answers one request, in microseconds.
+/// How long each node and link is busy while every pipeline answers one request and all are kept full, in microseconds.
 /// The keys borrow the names in the plan.
 struct Charges {
   std::map<std::string_view, double> nodes;
   std::map<std::pair<std::string_view, std::string_view>, double> links;
 };
 
-/// By each stage's `time_us` and `crossing`. The plan must outlive it.
-inline Charges charges_of(const Plan& plan, std::span<const LinkSpec> links) {
+/// By each stage's `time_us` and `crossing`. slowdown: see `slowdown_when_full`. The plan must outlive it.
+inline Charges charges_of(const Plan& plan, std::span<const LinkSpec> links, double slowdown) {
   Charges charges;
   for (const Pipeline& pipeline : plan.pipelines) {
     for (std::size_t s = 0; s < pipeline.stages.size(); ++s) {
       const Stage& stage = pipeline.stages[s];
-      charges.nodes[stage.node] += stage.time_us;
+      charges.nodes[stage.node] += slowdown * stage.time_us;
       if (s + 1 == pipeline.stages.size()) break;
       const std::string& next = pipeline.stages[s + 1].node;
       charges.links[{stage.node, next}] += link_time_us(find_link(links, stage.node, next), stage.crossing);
@@ -61,6 +62,21 @@ inline Bottleneck bottleneck(const Pipeline& pipeline, const Charges& charges) {
   worst.where = worst.link ? fmt::format("the link {} -> {}", node, pipeline.stages[worst.stage + 1].node)
                            : fmt::format("stage {} on '{}'", worst.stage + 1, node);
   return worst;
+}
+
+/// CPU time times price, averaged over the pipelines by their rates.
+inline double price_of_request(const Plan& plan, std::span<const NodeSpec> nodes, const Charges& charges) {
+  double rates = 0;
+  double prices = 0;
+  for (const Pipeline& pipeline : plan.pipelines) {
+    const double rate = rate_rps(bottleneck(pipeline, charges).time_us);
+    rates += rate;
+    for (const Stage& stage : pipeline.stages) {
+      const NodeSpec& node = *std::ranges::find(nodes, stage.node, &NodeSpec::name);
+      prices += rate * node.price * stage.time_us * node_speed(node) / 1e6;
+    }
+  }
+  return rates > 0 ? prices / rates : 0;
 }
 
 /// Share of the time for which a pipeline's stages wait for its bottleneck, from 0 to 1.

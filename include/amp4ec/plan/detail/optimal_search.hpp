@@ -111,11 +111,12 @@ inline Answer search_optimal(const Problem& problem) {
 
 /// Says what splitting brings.
 inline std::string advise_on_splitting(const Problem& problem, const Plan& plan, const Answer& answer) {
+  const double slowdown = slowdown_when_full(problem.profile, problem.nodes);
   double replicas = 0;
   const std::size_t last = problem.profile.graph.layers.size() - 1;
   for (const NodeSpec& node : problem.nodes) {
     if (!fits(node, segment_memory(problem.profile, 0, last))) continue;
-    replicas += rate_rps(stage_time_us(problem.profile, node, 0, last));
+    replicas += rate_rps(slowdown * stage_time_us(problem.profile, node, 0, last));
   }
   const bool split = std::ranges::any_of(plan.pipelines, [](const Pipeline& p) { return p.stages.size() > 1; });
   if (split) {

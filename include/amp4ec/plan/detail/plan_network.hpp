@@ -33,6 +33,7 @@ struct PlanNetwork {
     std::uint32_t node = 0;
   };
 
+  double slowdown = 1;  ///< `Prediction::slowdown`
   std::vector<Worker> workers;
   std::vector<const LinkSpec*> links;
   std::vector<std::uint32_t> host_of;                      ///< For each station. Hosts: the nodes, then the links.
@@ -54,6 +55,8 @@ struct PlanNetwork {
 inline Result<void> validate_simulated_plan(const Plan& plan, std::span<const NodeSpec> nodes) {
   const auto refuse = [](std::string what) { return Error{Errc::PlanInvalid, std::move(what)}; };
   if (plan.pipelines.empty()) return refuse("the plan has no pipeline");
+  if (!(plan.predicted.slowdown >= 1 && plan.predicted.slowdown <= 1000))
+    return refuse(fmt::format("a slowdown of {}; it is a factor from 1", plan.predicted.slowdown));
   std::set<std::string_view> names;
   for (const NodeSpec& node : nodes) names.insert(node.name);
   std::size_t layers = 0;
@@ -126,6 +129,7 @@ inline PlanNetwork make_plan_network(const Plan& plan, std::span<const NodeSpec>
                                      std::span<const LinkSpec> links) {
   using WorkerKey = std::tuple<std::uint32_t, std::size_t, std::size_t>;
   PlanNetwork network;
+  network.slowdown = plan.predicted.slowdown;
   std::unordered_map<std::string_view, std::uint32_t> node_numbers;
   for (const NodeSpec& node : nodes) node_numbers.emplace(node.name, static_cast<std::uint32_t>(node_numbers.size()));
   using Ends = std::pair<std::string_view, std::string_view>;

@@ -23,8 +23,8 @@ inline constexpr Bytes unbounded{std::numeric_limits<std::uint64_t>::max()};
 /// Nodes that a search need not tell apart: same speed, same memory, same links; a pinned node is alone.
 struct NodeKind {
   std::vector<std::size_t> nodes;  // of the problem, in their order
-  double speed = 1;
-  Bytes memory;  // limit; `unbounded` where there is none
+  double speed = 1;  // in what the objective counts: of one request alone for latency, else while all is full
+  Bytes memory;      // limit; `unbounded` where there is none
 };
 
 /// A stage in the search: the segment between two boundaries on a node of some kind.
@@ -51,13 +51,16 @@ class KindFinder {
     }
     for (auto& links : links_) std::ranges::sort(links);
 
+    const bool alone = problem.objective == Objective::latency;
+    const double slowdown = alone ? 1 : slowdown_when_full(problem.profile, problem.nodes);
     std::vector<bool> pinned(problem.nodes.size(), false);
     for (const Pin& pin : problem.pins) pinned[index.at(pin.node)] = true;
     std::map<std::pair<double, std::uint64_t>, std::vector<std::size_t>> known;  // kinds of this speed and memory
     for (std::size_t n = 0; n < problem.nodes.size(); ++n) {
       const NodeSpec& node = problem.nodes[n];
+      const double speed = node_speed(node) / slowdown;
       const Bytes memory = node.memory.count == 0 ? unbounded : node.memory;
-      auto& similar = known[{node_speed(node), memory.count}];
+      auto& similar = known[{speed, memory.count}];
       const auto same = std::ranges::find_if(similar, [&](std::size_t k) {
         const std::size_t other = kinds_[k].nodes.front();
         return !apart && !pinned[n] && !pinned[other] && alike(n, other);
@@ -67,7 +70,7 @@ class KindFinder {
         continue;
       }
       similar.push_back(kinds_.size());
-      kinds_.push_back({{n}, node_speed(node), memory});
+      kinds_.push_back({{n}, speed, memory});
     }
   }
 

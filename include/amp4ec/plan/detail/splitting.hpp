@@ -19,11 +19,12 @@ struct Replicas {
 inline Replicas replicas_everywhere(const Problem& problem) {
   const std::size_t last = problem.profile.graph.layers.size() - 1;
   const Bytes memory = segment_memory(problem.profile, 0, last);
+  const double slowdown = slowdown_when_full(problem.profile, problem.nodes);
   Replicas replicas;
   for (const NodeSpec& node : problem.nodes) {
     if (!fits(node, memory)) continue;
     ++replicas.nodes;
-    replicas.throughput_rps += rate_rps(stage_time_us(problem.profile, node, 0, last));
+    replicas.throughput_rps += rate_rps(slowdown * stage_time_us(problem.profile, node, 0, last));
   }
   return replicas;
 }

@@ -45,6 +45,7 @@ class Stations {
     stations_.resize(network.host_of.size());
     for (std::size_t s = 0; s < stations_.size(); ++s) stations_[s].host = network.host_of[s];
     if (service.noise == ServiceNoise::lognormal) log_variance_ = std::log1p(service.squared_variation());
+    for (const NodeSpec& node : nodes) all_speeds_ += node_speed(node);
   }
 
   /// Sends a message to the first station of a route.
@@ -197,11 +198,27 @@ class Stations {
     Host& host = hosts_[station.host];
     host.clock.advance(now_us, host.running);
     if (host.running == 0) host.clock.begin_anew();
-    ++host.running;
+    count_running(station.host, +1);
     const double work_us = network_.steps[pool_[place].step].work_us;
     station.current = place;
     station.began_us = now_us;
-    station.ends_at_work_us = host.clock.work_us() + (network_.is_worker(number) ? work_us * noise() : work_us);
+    station.ends_at_work_us =
+        host.clock.work_us() + (network_.is_worker(number) ? work_us * noise() * contention() : work_us);
+  }
+
+  void count_running(std::uint32_t host, int change) {
+    const bool was_busy = hosts_[host].running > 0;
+    hosts_[host].running = static_cast<std::uint32_t>(static_cast<int>(hosts_[host].running) + change);
+    const bool is_busy = hosts_[host].running > 0;
+    if (host < nodes_.size() && is_busy != was_busy)
+      busy_speeds_ += is_busy ? node_speed(nodes_[host]) : -node_speed(nodes_[host]);
+  }
+
+  /// How much longer work takes that begins now: in proportion to the other CPUs that are busy, up to
+  /// `Prediction::slowdown` for all nodes.
+  [[nodiscard]] double contention() const {
+    if (all_speeds_ <= 1) return network_.slowdown;
+    return 1 + (network_.slowdown - 1) * std::clamp((busy_speeds_ - 1) / (all_speeds_ - 1), 0.0, 1.0);
   }
 
   /// How many times the mean, by chance.
@@ -237,7 +254,7 @@ class Stations {
 
   /// What the station has in hand leaves it. @pre the host's clock is at this time
   std::uint32_t take_current(double now_us, Station& station) {
-    --hosts_[station.host].running;
+    count_running(station.host, -1);
     station.busy_us += now_us - station.began_us;
     return std::exchange(station.current, none);
   }
@@ -255,6 +272,8 @@ class Stations {
   EventHeap& events_;
   RandomSource service_chance_;
   double log_variance_ = 0;
+  double all_speeds_ = 0;
+  double busy_speeds_ = 0;  ///< Of the nodes that have something in hand.
   std::vector<Place> pool_;
   std::uint32_t free_places_ = none;
   std::vector<Station> stations_;

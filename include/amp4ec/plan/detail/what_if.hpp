@@ -121,7 +121,8 @@ inline Prediction ideal(const Problem& problem) {
   }
   const double work_us = least_work_us(problem.profile);
   const double speed = std::accumulate(speeds.begin(), speeds.end(), 0.0);
-  return {rate_rps(work_us / speed), work_us / speeds.front() / 1e3};
+  const double slowdown = slowdown_when_full(problem.profile, problem.nodes);
+  return {rate_rps(slowdown * work_us / speed), work_us / speeds.front() / 1e3, slowdown};
 }
 
 /// The same stages on the same nodes, whatever else the plans say.

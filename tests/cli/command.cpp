@@ -179,6 +179,18 @@ TemporaryFolder::~TemporaryFolder() {
   fs::remove_all(path_, ignored);
 }
 
+const std::string& lstm_profile() {
+  static const TemporaryFolder folder;
+  static const std::string file = [] {
+    const std::string path = folder.file("lstm.profile.json");
+    const Outcome outcome = run_command({"plan", "lstm", "--node", "a:1.0:0", "--profile", path});
+    INFO(outcome.err);
+    REQUIRE(outcome.exit == 0);
+    return path;
+  }();
+  return file;
+}
+
 std::string read_text(const fs::path& file) {
   std::ifstream in(file, std::ios::binary);
   return std::string(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());

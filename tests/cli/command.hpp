@@ -67,6 +67,9 @@ class TemporaryFolder {
   std::filesystem::path path_;
 };
 
+/// A file with the profile of the reference LSTM, for `--profile`: measured once, as that takes seconds.
+const std::string& lstm_profile();
+
 std::string read_text(const std::filesystem::path& file);
 void write_text(const std::filesystem::path& file, std::string_view text);
 

@@ -10,8 +10,8 @@ using namespace amp4ec::test;
 
 TEST_CASE("a signal ends a run in order, whatever it is at") {
   const int number = GENERATE(SIGINT, SIGTERM);
-  Command command(
-      {"run", "lstm", "--node", "a:0.5:0", "--node", "b:0.5:0", "--pipelines", "1", "--seconds", "600", "--json"});
+  Command command({"run", "lstm", "--node", "a:0.5:0", "--node", "b:0.5:0", "--pipelines", "1", "--profile",
+                   lstm_profile(), "--seconds", "600", "--json"});
   REQUIRE(command.wait_for_worker());
   command.signal(number);
   const Outcome outcome = command.wait();
@@ -23,7 +23,7 @@ TEST_CASE("a signal ends a run in order, whatever it is at") {
 }
 
 TEST_CASE("no worker outlives a run that is killed") {
-  Command command({"run", "lstm", "--node", "a:0.5:0", "--seconds", "600", "--json"});
+  Command command({"run", "lstm", "--node", "a:0.5:0", "--profile", lstm_profile(), "--seconds", "600", "--json"});
   REQUIRE(command.wait_for_worker());
   command.signal(SIGKILL);
   CHECK(command.wait().exit == 128 + SIGKILL);

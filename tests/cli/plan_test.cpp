@@ -16,6 +16,7 @@ using namespace amp4ec::test;
 
 TEST_CASE("plan covers the model, predicts and explains") {
   const TemporaryFolder folder;
+  std::filesystem::copy_file(lstm_profile(), folder.file("profile.json"));
   const Outcome outcome =
       run_command({"plan", "lstm", "--node", "high:1.0:1GiB", "--node", "low:0.4:512MiB", "--pipelines", "1",
                    "--profile", folder.file("profile.json"), "-o", folder.file("plan.json"), "--json"});
@@ -48,7 +49,7 @@ TEST_CASE("plan covers the model, predicts and explains") {
   without.erase("explanation");
   CHECK(amp4ec::json_text(without) + "\n" == read_text(folder.file("plan.json")));
 
-  SECTION("the written profile is read the next time, and only for its model") {
+  SECTION("a profile is read, and only for its model") {
     const auto again =
         run_command({"plan", "lstm", "--node", "high:1.0:1GiB", "--profile", folder.file("profile.json")});
     CHECK(again.exit == 0);
@@ -78,11 +79,10 @@ TEST_CASE("plan covers the model, predicts and explains") {
 }
 
 TEST_CASE("every strategy of the contract plans") {
-  const TemporaryFolder folder;
   for (const char* strategy :
        {"optimal", "amp4ec-greedy", "amp4ec-capability", "even", "edgeshard-latency", "edgeshard-throughput"}) {
     const Outcome outcome = run_command({"plan", "lstm", "--strategy", strategy, "--node", "high:1.0:1GiB", "--node",
-                                         "low:0.4:1GiB", "--profile", folder.file("profile.json"), "--json"});
+                                         "low:0.4:1GiB", "--profile", lstm_profile(), "--json"});
     INFO(strategy << ": " << outcome.err);
     REQUIRE(outcome.exit == 0);
     CHECK(outcome.json().at("strategy") == strategy);
@@ -90,13 +90,61 @@ TEST_CASE("every strategy of the contract plans") {
   }
 }
 
+TEST_CASE("plan estimates where nothing can be measured, and says so") {
+  const std::vector<std::string> arguments = {"plan",   "resnet18", "--no-profile", "--node", "a:1.0:0",
+                                              "--node", "b:0.5:0",  "--pipelines",  "1",      "--price",
+                                              "a:3",    "--price",  "b:1"};
+  const Outcome text = run_command(arguments);
+  CHECK(text.exit == 0);
+  CHECK(text.out.find("predicted by an estimate, nothing was measured") != std::string::npos);
+  CHECK(text.out.find(", price 0.") != std::string::npos);
+  auto with_json = arguments;
+  with_json.emplace_back("--json");
+  const auto plan = run_command(with_json).json();
+  const auto& predicted = plan.at("predicted");
+  CHECK(predicted.at("estimated") == true);
+  CHECK(plan.at("pipelines").at(0).at("stages").as_array().size() == 2);
+  double price = 0;
+  for (const auto& stage : plan.at("pipelines").at(0).at("stages").as_array()) {
+    const bool on_a = stage.at("node") == "a";
+    price += (on_a ? 3 : 0.5) * stage.at("time_us").to_number<double>() / 1e6;
+  }
+  CHECK(predicted.at("price").to_number<double>() == Approx(price));
+  check_refused({"plan", "lstm", "--no-profile", "--node", "a:1:0", "--price", "b:1"}, 2, {"b:1", "no such node"});
+  check_refused({"plan", "lstm", "--no-profile", "--node", "a:1:0", "--price", "a:-1"}, 2, {"'a'", "price"});
+}
+
+TEST_CASE("plan obeys pins, forbidden cuts and bounds") {
+  const auto plan_with = [](std::vector<std::string> options) {
+    std::vector<std::string> arguments = {"plan",   "resnet18", "--no-profile", "--json",
+                                          "--node", "a:1.0:0",  "--node",       "b:1.0:0"};
+    arguments.insert(arguments.end(), options.begin(), options.end());
+    const Outcome outcome = run_command(arguments);
+    INFO(outcome.err);
+    REQUIRE(outcome.exit == 0);
+    return outcome.json().at("pipelines").as_array();
+  };
+  CHECK(plan_with({}).size() == 2);
+  CHECK(plan_with({"--max-pipelines", "1"}).size() == 1);
+  const auto pinned = plan_with({"--pin", "0-3:b", "--pin", "20-21:a"});
+  REQUIRE(pinned.size() == 1);
+  const auto& stages = pinned.at(0).at("stages").as_array();
+  REQUIRE(stages.size() == 2);
+  CHECK(stages.at(0).at("node") == "b");
+  CHECK(stages.at(1).at("node") == "a");
+  const auto cut = stages.at(0).at("last_layer").to_number<std::size_t>();
+  const auto elsewhere = plan_with({"--pin", "0-3:b", "--pin", "20-21:a", "--forbid-cut", std::to_string(cut)});
+  CHECK(elsewhere.at(0).at("stages").at(0).at("last_layer").to_number<std::size_t>() != cut);
+  check_refused({"plan", "resnet18", "--no-profile", "--node", "a:1:0", "--pin", "0:a"}, 2, {"0:a", "FIRST-LAST:NODE"});
+  check_refused({"plan", "resnet18", "--no-profile", "--node", "a:1:0", "--pin", "0-2:b"}, 2, {"'b'", "no such node"});
+}
+
 TEST_CASE("amp4ec-greedy parts MobileNetV2 as published") {
-  const TemporaryFolder folder;
   using Parts = std::vector<std::size_t>;
   const std::vector<Parts> golden = {{116, 25}, {108, 16, 17}, {100, 16, 16, 9}};
   for (const Parts& expected : golden) {
-    std::vector<std::string> arguments = {
-        "plan", "mobilenet_v2", "--strategy", "amp4ec-greedy", "--json", "--profile", folder.file("profile.json")};
+    std::vector<std::string> arguments = {"plan",          "mobilenet_v2", "--strategy",
+                                          "amp4ec-greedy", "--json",       "--no-profile"};
     for (std::size_t i = 0; i < expected.size(); ++i) {
       arguments.insert(arguments.end(), {"--node", "n" + std::to_string(i) + ":1.0:0"});
     }

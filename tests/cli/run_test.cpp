@@ -10,7 +10,7 @@ TEST_CASE("run serves a pipeline, compares every answer and measures the limit")
   const TemporaryFolder folder;
   const Outcome outcome =
       run_command({"run", "lstm", "--node", "high:0.6:1GiB", "--node", "low:0.4:1GiB", "--pipelines", "1", "--seconds",
-                   "2", "--baseline", "--profile", folder.file("profile.json"), "--json"});
+                   "2", "--baseline", "--profile", lstm_profile(), "--json"});
   INFO(outcome.err);
   REQUIRE(outcome.exit == 0);
   const auto report = outcome.json();
@@ -69,8 +69,9 @@ TEST_CASE("run serves a pipeline, compares every answer and measures the limit")
 }
 
 TEST_CASE("run counts requests exactly over several pipelines") {
-  const Outcome outcome = run_command({"run", "lstm", "--node", "a:0.5:0", "--node", "b:0.5:0", "--pipelines", "2",
-                                       "--requests", "101", "--policy", "round-robin", "--json"});
+  const Outcome outcome =
+      run_command({"run", "lstm", "--node", "a:0.5:0", "--node", "b:0.5:0", "--profile", lstm_profile(), "--pipelines",
+                   "2", "--requests", "101", "--policy", "round-robin", "--json"});
   INFO(outcome.err);
   REQUIRE(outcome.exit == 0);
   const auto report = outcome.json();
@@ -83,5 +84,5 @@ TEST_CASE("run counts requests exactly over several pipelines") {
 }
 
 TEST_CASE("run refuses what does not fit") {
-  check_refused({"run", "lstm", "--node", "tiny:1.0:1MiB"}, 1, {"PlanInfeasible", "tiny"});
+  check_refused({"run", "lstm", "--node", "tiny:1.0:1MiB", "--profile", lstm_profile()}, 1, {"PlanInfeasible", "tiny"});
 }

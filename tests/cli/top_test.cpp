@@ -50,8 +50,8 @@ TEST_CASE("top without anything to show says so, and succeeds") {
 }
 
 TEST_CASE("top sees the nodes and workers of another host while it runs") {
-  Command host({"run", "lstm", "--node", "top-test:0.5:256MiB", "--pipelines", "1", "--seconds", "600", "--policy",
-                "round-robin"});
+  Command host({"run", "lstm", "--node", "top-test:0.5:256MiB", "--profile", lstm_profile(), "--pipelines", "1",
+                "--seconds", "600", "--policy", "round-robin"});
   REQUIRE(host.wait_for_worker());
   boost::json::object node;
   while (node.empty()) {
@@ -85,8 +85,8 @@ TEST_CASE("top sees the worker threads of another host") {
     WARN("not tested: no groups for threads can be made here");
     return;
   }
-  Command host({"run", "lstm", "--node", "thread-test:0.5:256MiB", "--pipelines", "1", "--workers", "thread",
-                "--seconds", "600"});
+  Command host({"run", "lstm", "--node", "thread-test:0.5:256MiB", "--profile", lstm_profile(), "--pipelines", "1",
+                "--workers", "thread", "--seconds", "600"});
   const pid_t host_pid = host.pid();
   boost::json::object node;
   boost::json::object thread;
@@ -115,8 +115,8 @@ TEST_CASE("top sees the worker threads of another host") {
 }
 
 TEST_CASE("top shows a worker that stands still as stalled") {
-  Command host({"run", "lstm", "--node", "stall-test:0.5:256MiB", "--pipelines", "1", "--seconds", "600",
-                "--stall-timeout", "600"});
+  Command host({"run", "lstm", "--node", "stall-test:0.5:256MiB", "--profile", lstm_profile(), "--pipelines", "1",
+                "--seconds", "600", "--stall-timeout", "600"});
   REQUIRE(host.wait_for_worker());
   const auto look = [] {
     const auto nodes = look_at("stall-test");

@@ -45,7 +45,7 @@ Result<Exit> run_plan(const PlanOptions& options) {
   }
   const auto subject = load_subject(options.model);
   if (!subject) return subject.error();
-  const auto planned = plan_from_profile(*subject, Form::Optimized, options.planning.profile,
+  const auto planned = plan_from_profile(*subject, Form::Optimized, options.planning,
                                          [&](const Profile& profile) { return partitioner->plan(profile, *nodes); });
   if (!planned) return planned.error();
   const Plan& plan = planned->plan;

@@ -12,8 +12,11 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
+#include <optional>
 #include <string_view>
+#include <system_error>
 
 namespace amp4ec::cli {
 namespace {
@@ -25,6 +28,23 @@ Result<std::size_t> parse_pipelines(const std::string& text) {
   if (number && *number >= 1 && *number <= 1000 && *number == std::floor(*number))
     return static_cast<std::size_t>(*number);
   return Error{Errc::InvalidArgument, fmt::format("--pipelines {}: write a number from 1, or any", text)};
+}
+
+/// "0-12:high"
+Result<Pin> parse_pin(std::string_view text) {
+  const auto dash = text.find('-');
+  const auto colon = text.find(':');
+  const auto layer = [](std::string_view number) {
+    std::size_t value = 0;
+    const auto [end, failed] = std::from_chars(number.data(), number.data() + number.size(), value);
+    return failed == std::errc() && end == number.data() + number.size() ? std::optional(value) : std::nullopt;
+  };
+  if (dash < colon && colon != text.npos) {
+    const auto first = layer(text.substr(0, dash));
+    const auto last = layer(text.substr(dash + 1, colon - dash - 1));
+    if (first && last) return Pin{*first, *last, std::string(text.substr(colon + 1))};
+  }
+  return Error{Errc::InvalidArgument, fmt::format("--pin {}: write FIRST-LAST:NODE, e.g. 0-12:high", text)};
 }
 
 std::string memory_text(const Stage& stage, const std::vector<NodeSpec>& nodes) {
@@ -58,6 +78,9 @@ void add_node_options(CLI::App& verb, PlanningOptions& options) {
   verb.add_option("--link", options.links,
                   "FROM:TO:BANDWIDTH:LATENCY, e.g. high:low:100MB:2ms; once for each direction")
       ->allow_extra_args(false);
+  verb.add_option("--price", options.prices,
+                  "NODE:PRICE of a second of CPU time, in any unit; plans tell the price of a request")
+      ->allow_extra_args(false);
   verb.add_option("--scale", options.scale, "Multiplies every CPU quota")->check(CLI::Range(1e-3, 1e3));
 }
 
@@ -68,8 +91,17 @@ void add_planning_options(CLI::App& verb, PlanningOptions& options) {
   verb.add_option("--pipelines", options.pipelines, "How many pipelines, or any")->capture_default_str();
   verb.add_option("--max-stages", options.max_stages, "Most stages of a pipeline; without it no bound")
       ->check(CLI::Range(1, 1000));
-  verb.add_option("--profile", options.profile,
-                  "The model's profile: read if the file exists, else measured and written");
+  verb.add_option("--max-pipelines", options.max_pipelines, "Most pipelines; without it no bound")
+      ->check(CLI::Range(1, 1000));
+  verb.add_option("--pin", options.pins, "FIRST-LAST:NODE, e.g. 0-12:high: these layers run on this node; repeatable")
+      ->allow_extra_args(false);
+  verb.add_option("--forbid-cut", options.forbidden_cuts, "Never cut after this layer; repeatable")
+      ->allow_extra_args(false);
+  verb.add_flag("--shared-nodes", options.shared_nodes, "A node may hold several stages of its pipeline");
+  auto* profile = verb.add_option("--profile", options.profile,
+                                  "The model's profile: read if the file exists, else measured and written");
+  verb.add_flag("--no-profile", options.no_profile, "Estimate times from operations and bytes; measure nothing")
+      ->excludes(profile);
 }
 
 Result<std::vector<NodeSpec>> parse_nodes(const PlanningOptions& options) {
@@ -79,6 +111,14 @@ Result<std::vector<NodeSpec>> parse_nodes(const PlanningOptions& options) {
     if (!node) return node.error();
     node->cpus.count *= options.scale;
     nodes.push_back(std::move(*node));
+  }
+  for (const std::string& text : options.prices) {
+    const auto colon = text.rfind(':');
+    const auto price = parse_number(colon == text.npos ? "" : std::string_view(text).substr(colon + 1));
+    const auto node = std::ranges::find(nodes, text.substr(0, colon), &NodeSpec::name);
+    if (!price) return Error{Errc::InvalidArgument, fmt::format("--price {}: write NODE:PRICE, e.g. high:0.02", text)};
+    if (node == nodes.end()) return Error{Errc::InvalidArgument, fmt::format("--price {}: no such node", text)};
+    node->price = *price;
   }
   if (const auto valid = validate_nodes(nodes); !valid) return valid.error();
   return nodes;
@@ -106,6 +146,14 @@ Result<Partitioner> make_partitioner(const PlanningOptions& options) {
   if (!pipelines) return pipelines.error();
   partitioner.pipelines = *pipelines;
   partitioner.max_stages = options.max_stages;
+  partitioner.max_pipelines = options.max_pipelines;
+  for (const std::string& text : options.pins) {
+    auto pin = parse_pin(text);
+    if (!pin) return pin.error();
+    partitioner.pins.push_back(std::move(*pin));
+  }
+  partitioner.forbidden_cuts = options.forbidden_cuts;
+  partitioner.shared_nodes = options.shared_nodes;
   auto links = parse_links(options);
   if (!links) return links.error();
   partitioner.links = std::move(*links);
@@ -143,8 +191,10 @@ std::string plan_text(const Plan& plan, const std::vector<NodeSpec>& nodes) {
   }
   std::string text = table.text();
   if (plan.predicted.throughput_rps > 0) {
-    text += fmt::format("\npredicted: {:.1f} requests/s, {:.2f} ms for one request\n", plan.predicted.throughput_rps,
-                        plan.predicted.latency_ms);
+    text += fmt::format("\npredicted{}: {:.1f} requests/s, {:.2f} ms for one request{}\n",
+                        plan.predicted.estimated ? " by an estimate, nothing was measured" : "",
+                        plan.predicted.throughput_rps, plan.predicted.latency_ms,
+                        plan.predicted.price > 0 ? fmt::format(", price {:.3g}", plan.predicted.price) : "");
   }
   if (!plan.strategy.empty()) {
     text += fmt::format("strategy: {}; gap to the best plan: {}\n", plan.strategy,

@@ -29,7 +29,13 @@ struct PlanningOptions {
   std::string objective = "throughput";
   std::string pipelines = "any";
   std::size_t max_stages = 0;
-  std::string profile;  ///< File to read, or to write when it does not exist yet.
+  std::size_t max_pipelines = 0;
+  std::vector<std::string> pins;  ///< FIRST-LAST:NODE
+  std::vector<std::size_t> forbidden_cuts;
+  bool shared_nodes = false;
+  std::string profile;              ///< File to read, or to write when it does not exist yet.
+  bool no_profile = false;          ///< Estimate instead of measuring.
+  std::vector<std::string> prices;  ///< NODE:PRICE
 };
 
 /// The nodes alone: `--node`, `--link` and `--scale`.

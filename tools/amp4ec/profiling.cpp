@@ -2,9 +2,10 @@
 #include "profiling.hpp"
 
 #include "files.hpp"
-#include "planning.hpp"
+#include "output.hpp"
 #include "progress.hpp"
 
+#include <amp4ec/plan/estimate_profile.hpp>
 #include <amp4ec/plan/profile_json.hpp>
 #include <amp4ec/runtime/runtime.hpp>
 
@@ -23,7 +24,14 @@ namespace {
 Result<Profile> read_profile_of(const Subject& subject, const std::string& file) {
   auto profile = load_profile(file);
   if (!profile) return profile;
-  if (profile->graph.model_hash == subject.model.hash()) return profile;
+  if (profile->graph.model_hash == subject.model.hash()) {
+    if (profile->estimated || was_measured_here(*profile)) return profile;
+    print_note(
+        fmt::format("profile '{}' was measured on {} with LibTorch {}: predictions are for those; delete the file "
+                    "to measure here",
+                    file, profile->cpu, profile->libtorch));
+    return profile;
+  }
   return Error{Errc::ProfileInvalid,
                fmt::format("profile '{}' belongs to model {}, this is model {}; delete the file or name another", file,
                            profile->graph.model_hash, subject.model.hash())};
@@ -71,6 +79,13 @@ class Measuring {
   std::optional<Runtime> runtime_;
 };
 
+Result<Planned> plan_from_estimate(const Subject& subject, const PlanMaker& make) {
+  Profile profile = estimate_profile(subject.graph);
+  auto plan = make(profile);
+  if (!plan) return plan.error();
+  return Planned{std::move(profile), std::move(*plan)};
+}
+
 bool all_measured(const Profile& profile, const Plan& plan) {
   for (const Pipeline& pipeline : plan.pipelines) {
     for (const Stage& stage : pipeline.stages) {
@@ -86,7 +101,10 @@ Result<Profile> measure_profile(const Subject& subject, Form form) {
   return Measuring(subject).profile(form);
 }
 
-Result<Planned> plan_from_profile(const Subject& subject, Form form, const std::string& file, const PlanMaker& make) {
+Result<Planned> plan_from_profile(const Subject& subject, Form form, const PlanningOptions& options,
+                                  const PlanMaker& make) {
+  if (options.no_profile) return plan_from_estimate(subject, make);
+  const std::string& file = options.profile;
   std::error_code ignored;
   const bool exists = !file.empty() && std::filesystem::exists(file, ignored);
   if (!exists && !file.empty()) {

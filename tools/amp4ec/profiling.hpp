@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "planning.hpp"
 #include "subject.hpp"
 
 #include <amp4ec/core/error.hpp>
@@ -24,11 +25,12 @@ struct Planned {
   Plan plan;
 };
 
-/// Plans from the profile in this file, or measures one and writes the file unless its name is empty. What the plan's
-/// stages cost is then measured as well where the profile only predicts it, and the plan made again. Blocks for
-/// seconds.
+/// Plans from the profile in the options' file, or measures one and writes the file unless its name is empty. What the
+/// plan's stages cost is then measured as well where the profile only predicts it, and the plan made again. Blocks for
+/// seconds. With `no_profile` it plans from an estimate.
 /// @error ProfileInvalid when the file's profile belongs to another model; FileNotFound, JsonInvalid, SystemCall; as
 /// Runtime::profile; and what `make` returns.
-Result<Planned> plan_from_profile(const Subject& subject, Form form, const std::string& file, const PlanMaker& make);
+Result<Planned> plan_from_profile(const Subject& subject, Form form, const PlanningOptions& options,
+                                  const PlanMaker& make);
 
 }  // namespace amp4ec::cli

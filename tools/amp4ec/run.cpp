@@ -69,9 +69,8 @@ Result<void> refuse_what_is_still_to_come(const RunOptions& options) {
 /// A plan that was given, predicted anew where there is a profile; otherwise a new one.
 Result<Plan> find_plan(const RunOptions& options, const Subject& subject, const std::vector<NodeSpec>& nodes,
                        const Partitioner& partitioner, Form form) {
-  const std::string& file = options.planning.profile;
   const auto from_profile = [&](const PlanMaker& make) -> Result<Plan> {
-    auto planned = plan_from_profile(subject, form, file, make);
+    auto planned = plan_from_profile(subject, form, options.planning, make);
     if (!planned) return planned.error();
     return std::move(planned->plan);
   };
@@ -80,7 +79,7 @@ Result<Plan> find_plan(const RunOptions& options, const Subject& subject, const 
   auto plan = load_plan(options.plan, subject.model);
   if (!plan) return plan;
   if (const auto valid = validate_plan(*plan, subject.graph, nodes); !valid) return valid.error();
-  if (!file.empty()) {
+  if (!options.planning.profile.empty() || options.planning.no_profile) {
     plan = from_profile([&](const Profile& profile) { return evaluate(*plan, profile, nodes); });
     if (!plan) return plan;
   }

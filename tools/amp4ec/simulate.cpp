@@ -118,6 +118,10 @@ Result<Plan> plan_of(const SimulateVerb& options, const std::vector<NodeSpec>& n
   }
   const auto profile = load_profile(file);
   if (!profile) return profile.error();
+  if (!plan->model_hash.empty() && plan->model_hash != profile->graph.model_hash) {
+    return Error{Errc::ProfileInvalid, fmt::format("profile '{}' belongs to model {}, plan '{}' is for {}", file,
+                                                   profile->graph.model_hash, options.plan, plan->model_hash)};
+  }
   return evaluate(std::move(*plan), *profile, nodes, links);
 }
 

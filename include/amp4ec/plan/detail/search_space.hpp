@@ -108,7 +108,9 @@ class KindFinder {
 class SearchSpace {
  public:
   explicit SearchSpace(const Problem& problem)
-      : segments_(problem.profile, problem.forbidden_cuts), kinds_(KindFinder(problem, problem.shared_nodes).take()) {
+      : segments_(problem.profile, problem.forbidden_cuts),
+        kinds_(KindFinder(problem, problem.shared_nodes).take()),
+        linked_(!problem.links.empty()) {
     links_.assign(kinds_.size() * kinds_.size(), nullptr);
     std::unordered_map<std::string_view, std::size_t> kind_of;
     for (std::size_t k = 0; k < kinds_.size(); ++k) {
@@ -124,9 +126,7 @@ class SearchSpace {
   [[nodiscard]] std::size_t end() const noexcept { return segments_.end(); }
   [[nodiscard]] std::size_t kinds() const noexcept { return kinds_.size(); }
   [[nodiscard]] const NodeKind& kind(std::size_t k) const { return kinds_[k]; }
-  [[nodiscard]] bool linked() const {
-    return std::ranges::any_of(links_, [](const LinkSpec* link) { return link != nullptr; });
-  }
+  [[nodiscard]] bool linked() const noexcept { return linked_; }
 
   [[nodiscard]] double stage_us(std::size_t kind, std::size_t from, std::size_t to) const {
     return segments_.time_us(from, to) / kinds_[kind].speed;
@@ -194,6 +194,7 @@ class SearchSpace {
 
   Segments segments_;
   std::vector<NodeKind> kinds_;
+  bool linked_;
   std::vector<const LinkSpec*> links_;  // [from * kinds + to]
   std::vector<std::size_t> owners_;     // [boundary]
   std::vector<std::size_t> reach_;      // [kind * (end + 1) + from]

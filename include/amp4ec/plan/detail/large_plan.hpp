@@ -4,6 +4,7 @@
 #include <amp4ec/plan/detail/large_pipeline.hpp>
 #include <amp4ec/plan/detail/one_pipeline.hpp>
 #include <amp4ec/plan/detail/packing.hpp>
+#include <amp4ec/plan/detail/price_bound.hpp>
 #include <amp4ec/plan/detail/rate_bound.hpp>
 
 #include <algorithm>
@@ -17,7 +18,8 @@
 namespace amp4ec::detail {
 
 /// Any number of pipelines where the exact search is too large. Nodes are dealt out to groups of about equal memory, a
-/// beam search makes the pipeline of each group, and a local search moves and swaps nodes between groups.
+/// beam search makes the pipeline of each group, a local search moves and swaps nodes between groups, and at last a
+/// wider beam makes the pipelines of the groups that it leaves.
 class LargePlan {
  public:
   LargePlan(SearchSpace space, Counts counts, PipelineBounds bounds, std::size_t max_stages)
@@ -51,6 +53,9 @@ class LargePlan {
     }
   };
 
+  /// A bound this close to a rate proves it the best: bounds have a margin of 1e-9.
+  static constexpr double rounding = 1 + 2e-9;
+
   /// The exact search for one pipeline where it is affordable, else the large one.
   [[nodiscard]] Answer one(Objective objective) const {
     OnePipeline exact(space_, useful(counts_), max_stages_);
@@ -67,15 +72,22 @@ class LargePlan {
   [[nodiscard]] Answer most_throughput() const {
     Grouping best = best_grouping();
     if (best.working() == 0) return {{}, one(Objective::throughput).exact};
-    Answer answer;
-    for (Group& group : best.groups) {
-      if (group.rate > 0) answer.pipelines.push_back(std::move(group.pieces));
-    }
-    answer.bound = bound(best.rate());
-    answer.exact = best.rate() >= answer.bound * (1 - 1e-9);
-    return answer;
+    polish(best);
+    const double rate = best.rate();
+    const double most = bound(rate);
+    return {pipelines_of(std::move(best)), most <= rate * rounding, most};
   }
 
+  [[nodiscard]] std::vector<Pieces> best_pipelines() const { return pipelines_of(best_grouping()); }
+  [[nodiscard]] static std::vector<Pieces> pipelines_of(Grouping grouping) {
+    std::vector<Pieces> pipelines;
+    for (Group& group : grouping.groups) {
+      if (group.rate > 0) pipelines.push_back(std::move(group.pieces));
+    }
+    return pipelines;
+  }
+
+  /// The closer bound only where the quick one leaves a gap.
   [[nodiscard]] double bound(double rate) const {
     double steps = 0;
     for (std::size_t k = 0; k < counts_.size(); ++k) {
@@ -84,7 +96,12 @@ class LargePlan {
       }
     }
     const auto passes = static_cast<std::size_t>(std::clamp(1e8 / steps, 2.0, 60.0));
-    return RateBound(space_, counts_).find(passes, rate * (1 + 1e-9));
+    const double enough = rate * rounding;
+    RateBound by_layers(space_, counts_);
+    const double quick = by_layers.find(passes, enough);
+    if (quick <= enough) return quick;
+    const auto few = static_cast<std::size_t>(std::min(5e8 / PriceBound::effort(space_, counts_), 4.0));
+    return std::min(quick, PriceBound(space_, counts_).find(by_layers.worth(), few, enough));
   }
 
   [[nodiscard]] std::size_t most_groups() const {
@@ -178,8 +195,10 @@ class LargePlan {
     return groups;
   }
 
-  void make(Group& group) const {
-    group.pieces = quickest_pipeline(space_, useful(group.nodes), max_stages_, total(group.nodes) > 16 ? 20 : 10);
+  [[nodiscard]] static std::size_t narrow(const Group& group) { return total(group.nodes) > 16 ? 20 : 10; }
+  void make(Group& group) const { make(group, narrow(group)); }
+  void make(Group& group, std::size_t width) const {
+    group.pieces = quickest_pipeline(space_, useful(group.nodes), max_stages_, width);
     group.rate = group.pieces.empty() ? 0 : rate_rps(bottleneck_us(space_, group.pieces));
   }
 
@@ -209,6 +228,18 @@ class LargePlan {
     }
   }
 
+  /// A wider beam, which would take too long for every grouping tried.
+  void polish(Grouping& grouping) const {
+    const double cost = static_cast<double>(total(counts_) * space_.end());
+    const auto width = static_cast<std::size_t>(std::min(2e6 / cost, 100.0));
+    for (Group& group : grouping.groups) {
+      if (group.pieces.size() < 2 || width <= narrow(group)) continue;
+      Group wider = group;
+      make(wider, width);
+      if (wider.rate > group.rate) group = std::move(wider);
+    }
+  }
+
   /// The n-th node of one group, modulo its size, goes to another.
   static void move(Group& from, Group& to, std::size_t n) {
     n %= total(from.nodes);
@@ -229,15 +260,15 @@ class LargePlan {
     Counts rest = counts_;
     for (const Piece& piece : first.pipelines.front()) --rest[piece.kind];
     const PipelineBounds bounds{bounds_.exactly > 0 ? bounds_.exactly - 1 : 0, bounds_.most > 0 ? bounds_.most - 1 : 0};
-    Answer others;
-    if (total(rest) > 0) others = LargePlan(space_, rest, bounds, max_stages_).most_throughput();
-    if (bounds.exactly > 0 && others.pipelines.size() != bounds.exactly) {
+    std::vector<Pieces> others;
+    if (total(rest) > 0) others = LargePlan(space_, rest, bounds, max_stages_).best_pipelines();
+    if (bounds.exactly > 0 && others.size() != bounds.exactly) {
       // The quickest pipeline takes too much from the others: the quickest of a plan with enough pipelines stands in.
-      others = most_throughput();
+      others = best_pipelines();
       first.pipelines.clear();
       first.exact = false;
     }
-    for (Pieces& pieces : others.pipelines) first.pipelines.push_back(std::move(pieces));
+    for (Pieces& pieces : others) first.pipelines.push_back(std::move(pieces));
     return first;
   }
 
@@ -253,7 +284,7 @@ class LargePlan {
     bool same = true;
     for (double factor = 1; factor < 1e6 && answer.pipelines.empty(); factor *= 1.05, same = false) {
       space_.bound_memory(Bytes{static_cast<std::uint64_t>(factor * static_cast<double>(most))});
-      answer = most_throughput();
+      answer.pipelines = best_pipelines();
     }
     if (answer.pipelines.empty() && bounds_.exactly == 0) answer.pipelines = smallest.pipelines;
     answer.exact = smallest.exact && same;

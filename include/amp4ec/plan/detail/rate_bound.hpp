@@ -39,8 +39,12 @@ class RateBound {
     double pace = 1;
     for (std::size_t step = 0; step < steps; ++step) {
       const double bound = evaluate();
-      if (bound >= best) pace *= 0.7;
-      best = std::min(best, bound);
+      if (bound >= best) {
+        pace *= 0.7;
+      } else {
+        best = bound;
+        best_worth_ = worth_;
+      }
       if (best <= enough || pace < 0.05) break;
       const double stride = pace / std::sqrt(1.0 + static_cast<double>(step));
       for (std::size_t b = 0; b < weight_.size(); ++b) {
@@ -50,6 +54,9 @@ class RateBound {
     }
     return best;
   }
+
+  /// What one node of each kind adds to the bound found.
+  [[nodiscard]] const std::vector<double>& worth() const noexcept { return best_worth_; }
 
  private:
   /// The quickest link into and out of a kind at each boundary; nothing comes in at the start or goes out at the end.
@@ -87,6 +94,7 @@ class RateBound {
   [[nodiscard]] double evaluate() {
     const std::size_t width = space_.end() + 1;
     served_.assign(space_.end() + 1, 0);
+    worth_.assign(space_.kinds(), 0);
     double bound = 0;
     for (std::size_t k = 0; k < space_.kinds(); ++k) {
       if (counts_[k] == 0) continue;
@@ -110,6 +118,7 @@ class RateBound {
       if (best <= 0) continue;
       const double rate = counts_[k] * 1e6 / best_us;
       bound += rate * best;
+      worth_[k] = best * 1e6 / best_us;
       for (std::size_t b = best_from; b < best_to; ++b) served_[b] += rate;
     }
     return bound * (1 + 1e-9);
@@ -122,6 +131,8 @@ class RateBound {
   std::vector<double> weight_;  // of the layers between a boundary and the next
   std::vector<double> before_;  // sums of it
   std::vector<double> served_;  // requests a second that run them
+  std::vector<double> worth_;   // [kind], of one node by the present weights
+  std::vector<double> best_worth_;
 };
 
 }  // namespace amp4ec::detail

@@ -231,10 +231,10 @@ TEST_CASE("edgeshard-latency moves where memory makes it, and may come back to a
   const Plan plan = plan_edgeshard_latency(instance.problem()).value();
   CHECK(plan.strategy == "edgeshard-latency");
   CHECK(path(plan) == "fast:0-0 slow:1-1 fast:2-2");
-  CHECK(plan.predicted.latency_ms == Approx(0.017));
+  CHECK(plan.predicted.latency_ms == Approx(0.016));  // Its model counts 17: it does not know of bursts.
   CHECK(plan.gap < 0);
-  // With one stage a node the best is slow:0-0 fast:1-2.
-  CHECK(best_pipeline(instance, Objective::latency).value().predicted.latency_ms == Approx(0.021));
+  // With one stage a node the best is slow:0-0 fast:1-2, which no quota holds up.
+  CHECK(best_pipeline(instance, Objective::latency).value().predicted.latency_ms == Approx(0.016));
 }
 
 TEST_CASE("edgeshard-latency keeps one memory vector a state: the best plan may be lost") {
@@ -246,7 +246,7 @@ TEST_CASE("edgeshard-latency keeps one memory vector a state: the best plan may 
   CHECK(BruteForce(instance).latency_us == Approx(14));
   const Plan best = best_pipeline(instance, Objective::latency).value();
   CHECK(path(best) == "slow:0-1 fast:2-2");
-  CHECK(best.predicted.latency_ms == Approx(0.014));
+  CHECK(costs_of(instance, best).latency_us == Approx(14));
 
   SECTION("or no plan be found at all") {
     instance.profile.graph.layers[2].weights = 3_MiB;

@@ -81,14 +81,14 @@ TEST_CASE("evaluate fills in what is predicted") {
   CHECK(stages[1].crossing == 0_B);
   CHECK(stages[0].leaf_modules == 2);
   CHECK(plan.predicted.throughput_rps == Approx(1e6 / 140));
-  CHECK(plan.predicted.latency_ms == Approx(0.170));
+  CHECK(plan.predicted.latency_ms == Approx(0.100));
   CHECK(plan.gap < 0);
   CHECK(plan.advice.find("stage 2 on 'b' is the bottleneck with 0.14 ms") != std::string::npos);
 
   SECTION("a slow link is the bottleneck and adds to the latency") {
     const Plan linked = evaluate(edited, profile, nodes, links).value();
     CHECK(linked.predicted.throughput_rps == Approx(1e6 / 1500));
-    CHECK(linked.predicted.latency_ms == Approx(1.670));
+    CHECK(linked.predicted.latency_ms == Approx(1.600));
     CHECK(linked.advice.find("the link a -> b is the bottleneck") != std::string::npos);
   }
   SECTION("pipelines add up, the fastest gives the latency") {
@@ -151,6 +151,26 @@ TEST_CASE("impossible profiles are refused") {
   CHECK(refused([](Profile& p) { p.graph.leaves[0].first_layer = 3; }));
   CHECK(refused([](Profile& p) { p.graph.leaves[0].cost = -1; }));
   CHECK(refused([](Profile& p) { p.graph.layers[0].weights = Bytes{std::uint64_t{1} << 62U}; }));
+}
+
+TEST_CASE("one request alone computes at full speed until the quota of a period is used") {
+  CHECK(alone_us(8000, 0.4, 20000) == 8000);
+  CHECK(alone_us(500, 1, 20000) == 500);
+  // Half a CPU. 15 ms begun in the first half of a period: 10, then a pause of 0 to 10, then 5. Begun in the second
+  // half: what is left of the period and 10 more, between which lies a pause only where 5 to 10 were left: those finish
+  // in 15.
+  CHECK(alone_us(15000, 0.5, 20000) == Approx(0.5 * (15000 + 5000) + 0.5 * (15000 + 0.5 * 10000)));
+  // Long work takes work / quota, less what is left of the last pause.
+  CHECK(alone_us(10e6, 0.5, 20000) == Approx(20e6).epsilon(0.001));
+  for (double work = 0; work < 50000; work += 100) {
+    INFO(work);
+    CHECK(alone_us(work + 100, 0.3, 20000) >= alone_us(work, 0.3, 20000) + 100);
+    CHECK(alone_us(work, 0.3, 20000) <= work / 0.3 + 1e-6);
+  }
+  const Profile profile = sample_profile({10000, 20000});
+  const Plan plan = plan_of({{{stage("a", 0, 0), stage("b", 1, 1)}}});
+  const std::vector<NodeSpec> quick{{"a", 0.5_cpu, 0_B}, {"b", 0.5_cpu, 0_B, 50'000}};
+  CHECK(evaluate(plan, profile, quick).value().predicted.latency_ms == Approx(30));
 }
 
 TEST_CASE("stages slow one another down while a plan is kept full, and not for one request alone") {

@@ -75,8 +75,8 @@ TEST_CASE("an explanation names each bottleneck, the slack of nodes and links, a
   CHECK(stages.pipelines[0].node == "b");
   CHECK(stages.pipelines[0].time_us == Approx(140));
   CHECK(stages.pipelines[0].throughput_rps == Approx(1e6 / 140));
-  CHECK(stages.pipelines[0].latency_ms == Approx(0.170));
-  CHECK(stages.worth.predicted.latency_ms == Approx(0.170));
+  CHECK(stages.pipelines[0].latency_ms == Approx(0.100));
+  CHECK(stages.worth.predicted.latency_ms == Approx(0.100));
   CHECK(stages.worth.largest_stage == 4_MiB);
   REQUIRE(stages.nodes.size() == 3);
   CHECK(stages.nodes[0].busy == Approx(30.0 / 140));
@@ -92,7 +92,7 @@ TEST_CASE("an explanation names each bottleneck, the slack of nodes and links, a
   CHECK(linked.pipelines[0].link);
   CHECK(linked.pipelines[0].node == "a");
   CHECK(linked.pipelines[0].time_us == Approx(1500));
-  CHECK(linked.pipelines[0].latency_ms == Approx(1.670));
+  CHECK(linked.pipelines[0].latency_ms == Approx(1.600));
   REQUIRE(linked.links.size() == 1);
   CHECK(linked.links[0].to == "b");
   CHECK(linked.links[0].busy == Approx(1));
@@ -267,7 +267,9 @@ TEST_CASE("bounds, pins and forbidden cuts are kept by what is said and compared
 
 TEST_CASE("one request alone: the fastest node does it all") {
   const Profile profile = sample_profile({10, 20, 30});
-  const std::vector<NodeSpec> nodes{{"slow", 0.5_cpu, 0_B}, {"fast", 1_cpu, 0_B}};
+  // Their quotas hold at all times: no burst is short enough.
+  const double period_us = 1e-6;
+  const std::vector<NodeSpec> nodes{{"slow", 0.5_cpu, 0_B, period_us}, {"fast", 1_cpu, 0_B, period_us}};
   Problem problem{profile, nodes};
   problem.objective = Objective::latency;
   const Explanation explanation = explain_best(problem);
@@ -278,7 +280,7 @@ TEST_CASE("one request alone: the fastest node does it all") {
              "splitting does not help here, because one request alone passes the stages one after the other, and the "
              "whole model on 'fast' takes 0.06 ms for one request; the best split gives 0.07 ms");
 
-  const std::vector<NodeSpec> slower{{"slow", 0.5_cpu, 0_B}, {"fast", 0.8_cpu, 0_B}};
+  const std::vector<NodeSpec> slower{{"slow", 0.5_cpu, 0_B, period_us}, {"fast", 0.8_cpu, 0_B, period_us}};
   problem.nodes = slower;
   const Explanation limited = explain_best(problem);
   CHECK(limited.limit.where == "fast");

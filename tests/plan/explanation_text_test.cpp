@@ -38,7 +38,7 @@ TEST_CASE("an explanation is aligned text for people") {
   const std::string text = to_text(example.explanation());
   INFO(text);
   CHECK(text.starts_with(R"(pipeline  bottleneck      busy a request  requests/s  one request
-       0  stage 1 on 'b'        60.00 ms        16.7    116.50 ms
+       0  stage 1 on 'b'        60.00 ms        16.7    104.00 ms
 
 node      busy    slack   memory    limit  headroom
 a       91.7 %    8.3 %  2.0 MiB  7.0 MiB   5.0 MiB

@@ -76,7 +76,7 @@ TEST_CASE("a plan file is readable: a stage a line") {
       ]
     }
   ],
-  "predicted": {"throughput_rps": 0, "latency_ms": 0},
+  "predicted": {"throughput_rps": 0, "latency_ms": 0, "slowdown": 1, "price": 0, "estimated": false},
   "gap": 0,
   "advice": ""
 }

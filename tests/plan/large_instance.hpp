@@ -21,8 +21,9 @@ struct LargeInstance {
     std::size_t nodes = 8;
     std::size_t kinds = 0;  ///< Of so many kinds; 0: every node different.
     bool memory_binds =
-        false;            ///< The nodes together have twice the memory that the model needs, shared out unequally.
-    bool linked = false;  ///< A link in each direction of every two nodes (kinds), bandwidths a factor 20 apart.
+        false;                 ///< The nodes together have twice the memory that the model needs, shared out unequally.
+    bool linked = false;       ///< A link in each direction of every two nodes (kinds), bandwidths a factor 20 apart.
+    bool even_quotas = false;  ///< Held at every moment, and not period by period: what latency alone counts.
   };
 
   amp4ec::Profile profile;
@@ -75,6 +76,7 @@ struct LargeInstance {
       const double share = real(1.0, 3.0) * weights / static_cast<double>(shape.nodes);
       const std::uint64_t memory = (130U << 20U) + static_cast<std::uint64_t>(share);
       node = {"", amp4ec::Cpus{cpus}, Bytes{shape.memory_binds ? memory : 0}};
+      if (shape.even_quotas) node.period_us = 1e-6;
     }
     for (std::size_t n = 0; n < shape.nodes; ++n) {
       nodes.push_back(kind[n % kinds]);

@@ -114,6 +114,7 @@ Instance make_instance(Random& random) {
     }
     const double cpus = exact ? random.one_of({0.25, 0.5, 1.0, 2.0}) : random.one_of({0.4, 0.6, 1.0, 1.5, 0.1});
     instance.nodes.push_back({name, Cpus{cpus}, Bytes{memory_binds ? 20 + random.up_to(150) : 0}});
+    if (!exact && random.chance(0.5)) instance.nodes.back().period_us = random.one_of({20.0, 50.0, 200.0});
   }
   const double linked = random.one_of({0.0, 0.3, 1.0});
   for (const NodeSpec& from : instance.nodes) {
@@ -237,12 +238,34 @@ class Enumeration {
         time_[n] += time;
         memory_[n] += needed;
         if (link_index < link_time_.size()) link_time_[link_index] += link;
-        extend(end + 1, n, used | 1U << n, stages + 1, latency + link + time);
+        extend(end + 1, n, used | 1U << n, stages + 1, latency + link + alone(time, node));
         time_ = times;
         link_time_ = link_times;
         memory_[n] -= needed;
       }
     }
+  }
+
+  /// One request alone: period by period, averaged over the moment at which it comes. Between the moments where the
+  /// number of pauses changes the time is linear in it, so that the middle tells the mean.
+  static double alone(double time, const NodeSpec& node) {
+    const double period = node.period_us;
+    const double quota = std::min(1.0, node.cpus.count) * period;
+    const double work = time * std::min(1.0, node.cpus.count);
+    const auto time_from = [&](double moment) {
+      double left = work - std::min(quota, period - moment);
+      if (left <= 0) return work;
+      double taken = period - moment;
+      for (; left > quota; left -= quota) taken += period;
+      return taken + left;
+    };
+    const double moments[] = {0, period - quota, period - std::fmod(work, quota), period};
+    double sum = 0;
+    for (std::size_t i = 0; i < 3; ++i) {
+      const double length = moments[i + 1] - moments[i];
+      if (length > 0) sum += length * time_from((moments[i] + moments[i + 1]) / 2);
+    }
+    return sum / period;
   }
 
   [[nodiscard]] double share_of(std::size_t first, std::size_t last) const {

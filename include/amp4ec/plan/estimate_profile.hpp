@@ -27,8 +27,8 @@ inline Bytes peak_activation(const LayerGraph& graph) {
 
 /// A profile of a model that cannot be measured here and now, e.g. for another processor: times from operations and
 /// bytes (`estimated_layer_us`), memory from weights and activations. Every valid cut may be used and costs nothing.
-/// Good for shares rather than for times: on the machine of docs/planning.md the reference models take between a quarter
-/// and 1.3 times of what it says. Plans made from it say so (`Prediction::estimated`).
+/// Good for shares rather than for times: on the machine of docs/planning.md the reference models take between a
+/// quarter and 1.3 times of what it says. Plans made from it say so (`Prediction::estimated`).
 inline Profile estimate_profile(LayerGraph graph) {
   // What a worker has of its own before it loads anything, seen with LibTorch 1.13: 3 to 5 MB.
   constexpr Bytes process{8U << 20U};

@@ -56,10 +56,10 @@ inline Result<void> check_memory(const Plan& plan, std::span<const NodeSpec> nod
 /// and leaf modules, `predicted` and `advice`; `gap` becomes unknown (-1).
 ///
 /// Throughput of a pipeline = 1 / max over its stages and links of their times, the stages' by `slowdown_when_full`; of
-/// a plan = the sum over its pipelines. Latency = sum of stage and link times, of the fastest pipeline. A node or link
-/// that serves several stages is charged the sum of their times in each: what is predicted then can be reached with
-/// equal rates, if not exceeded. A plan that does not fit a node's memory is no error here, but the advice says so: see
-/// `check_memory`.
+/// a plan = the sum over its pipelines. Latency = sum of the times of stages (`stage_alone_us`) and links, of the
+/// fastest pipeline. A node or link that serves several stages is charged the sum of their times in each: what is
+/// predicted then can be reached with equal rates, if not exceeded. A plan that does not fit a node's memory is no
+/// error here, but the advice says so: see `check_memory`.
 /// @error what `validate_problem` and `validate_plan` refuse.
 inline Result<Plan> evaluate(Plan plan, const Profile& profile, std::span<const NodeSpec> nodes,
                              std::span<const LinkSpec> links = {}) {
@@ -86,7 +86,8 @@ inline Result<Plan> evaluate(Plan plan, const Profile& profile, std::span<const 
     double latency_us = 0;
     for (std::size_t s = 0; s < pipeline.stages.size(); ++s) {
       const Stage& stage = pipeline.stages[s];
-      latency_us += stage.time_us;
+      latency_us += stage_alone_us(profile, *std::ranges::find(nodes, stage.node, &NodeSpec::name), stage.first_layer,
+                                   stage.last_layer);
       if (s + 1 == pipeline.stages.size()) break;
       latency_us += link_time_us(find_link(links, stage.node, pipeline.stages[s + 1].node), stage.crossing);
     }

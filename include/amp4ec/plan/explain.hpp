@@ -33,7 +33,8 @@ inline void describe_use(const Plan& plan, const Problem& problem, Explanation& 
     use = {worst.where, worst.link, pipeline.stages[worst.stage].node, worst.time_us, rate_rps(worst.time_us), 0};
     for (std::size_t s = 0; s < pipeline.stages.size(); ++s) {
       const Stage& stage = pipeline.stages[s];
-      use.latency_ms += stage.time_us / 1e3;
+      const NodeSpec& node = *std::ranges::find(problem.nodes, stage.node, &NodeSpec::name);
+      use.latency_ms += stage_alone_us(problem.profile, node, stage.first_layer, stage.last_layer) / 1e3;
       busy[stage.node] += slowdown * stage.time_us * use.throughput_rps / 1e6;
       if (s + 1 == pipeline.stages.size()) break;
       const Stage& next = pipeline.stages[s + 1];

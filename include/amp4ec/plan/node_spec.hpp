@@ -17,6 +17,8 @@ struct NodeSpec {
   std::string name;  ///< Letters, digits, '-', '_' and '.'; unique among the nodes of a Runtime.
   Cpus cpus;         ///< CPU quota. Positive.
   Bytes memory;      ///< Memory limit of everything that runs on the node. 0: no limit.
+  /// How often the kernel refills the quota, for predictions. A Runtime sets `RuntimeOptions::cpu_period` on all nodes.
+  double period_us = 20'000;
   double price = 0;  ///< Of one second of CPU time there, in any unit: money, grams of CO2. Only reported.
 
   bool operator==(const NodeSpec&) const = default;
@@ -41,6 +43,11 @@ inline Result<void> validate_node(const NodeSpec& node) {
     return Error{
         Errc::InvalidArgument,
         fmt::format("node '{}': {} is not a CPU quota; write a positive number, e.g. 0.4", node.name, node.cpus.count)};
+  }
+  if (!std::isfinite(node.period_us) || node.period_us <= 0) {
+    return Error{
+        Errc::InvalidArgument,
+        fmt::format("node '{}': {} us is not a period of a CPU quota; use a positive one", node.name, node.period_us)};
   }
   if (!std::isfinite(node.price) || node.price < 0) {
     return Error{Errc::InvalidArgument, fmt::format("node '{}': {} is not a price of a second of CPU time; write a "

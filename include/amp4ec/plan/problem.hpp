@@ -7,6 +7,7 @@
 #include <amp4ec/plan/profile.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <span>
 #include <string>
@@ -69,9 +70,26 @@ inline double node_speed(const NodeSpec& node) noexcept {
   return std::min(1.0, node.cpus.count);
 }
 
-/// Time that layers first..last take on a node, quota included, in microseconds.
+/// Time that layers first..last keep a node busy, quota included, in microseconds: the average of many requests.
 inline double stage_time_us(const Profile& profile, const NodeSpec& node, std::size_t first, std::size_t last) {
   return segment_time_us(profile, first, last) / node_speed(node);
+}
+
+/// Time that so much work takes on a node of this speed that had nothing to do before, in microseconds. The kernel's
+/// bandwidth control lets it compute at full speed until speed * period of CPU time is used, and then pauses it to the
+/// end of the period; the average over the moment of the period at which the work begins. Work that fits one period's
+/// quota is not held up at all; much longer work takes work / speed. It never falls when work grows.
+inline double alone_us(double work_us, double speed, double period_us) noexcept {
+  const double quota_us = speed * period_us;
+  if (work_us <= quota_us) return work_us;
+  const double pause_us = period_us - quota_us;
+  const double periods = std::ceil(work_us / quota_us) - 1;
+  return work_us + pause_us / period_us * ((periods - 0.5) * pause_us + work_us - quota_us);
+}
+
+/// Time that layers first..last take on a node when one request is alone, in microseconds.
+inline double stage_alone_us(const Profile& profile, const NodeSpec& node, std::size_t first, std::size_t last) {
+  return alone_us(segment_time_us(profile, first, last), node_speed(node), node.period_us);
 }
 
 /// How much longer stages take while the plan is kept full than one request alone finds them: 1 while no more than one

@@ -114,7 +114,7 @@ class BeamSearch {
           if (segments.share_us(to) > most_share) continue;
           const double time_us = space_.stage_us(k, label.boundary, to);
           if (time_us > most_us_) continue;
-          const double spent = base + time_us;
+          const double spent = base + space_.latency_us(k, label.boundary, to);
           const double score = path_ != nullptr ? spent + path_->to_go(to, k) : scarcity(to, speed_left, capacity_left);
           if (to == space_.end()) {
             finish(beam[place], k, spent);

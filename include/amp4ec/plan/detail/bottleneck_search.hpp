@@ -31,7 +31,7 @@ inline double bottleneck_us(const SearchSpace& space, const Pieces& pieces) {
 inline double latency_us(const SearchSpace& space, const Pieces& pieces) {
   double sum = 0;
   for (std::size_t s = 0; s < pieces.size(); ++s) {
-    sum += space.stage_us(pieces[s].kind, pieces[s].from, pieces[s].to);
+    sum += space.latency_us(pieces[s].kind, pieces[s].from, pieces[s].to);
     if (s + 1 < pieces.size()) sum += space.link_us(pieces[s].kind, pieces[s + 1].kind, pieces[s].to);
   }
   return sum;

@@ -146,9 +146,10 @@ class LabelSearch {
       for (std::size_t to = label.boundary + 1; to <= space_.reach(k, label.boundary); ++to) {
         if (segments.share_us(to) > most_share) break;
         const double time_us = space_.stage_us(k, label.boundary, to);
-        if (time_us > most_us_ || time_us + path_->to_go(to, k) > room_us) continue;
+        const double alone_us = space_.latency_us(k, label.boundary, to);
+        if (time_us > most_us_ || alone_us + path_->to_go(to, k) > room_us) continue;
         if (!finish_.can_finish(left, k, to)) continue;
-        insert({label.sum_us + link_us + time_us, std::max({label.longest_us, link_us, time_us}), left,
+        insert({label.sum_us + link_us + alone_us, std::max({label.longest_us, link_us, time_us}), left,
                 static_cast<std::uint32_t>(k), static_cast<std::uint32_t>(to), label.stages + 1, parent});
       }
     }

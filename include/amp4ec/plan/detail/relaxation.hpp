@@ -38,7 +38,6 @@ class PricedPath {
       for (const std::size_t k : kinds_) {
         const double speed = space_.kind(k).speed;
         const double most = most_us_ * speed * slack;
-        const double weight = time_weight_ / speed;
         const std::size_t reach = space_.reach(k, from);
         Start best;
         for (std::size_t to = from + 1; to <= reach; ++to) {
@@ -47,7 +46,8 @@ class PricedPath {
             if (segments.share_us(to) - segments.share_us(from) > most) break;
             continue;
           }
-          const double cost = weight * time + to_go_[to * width + k];
+          const double counted = time_weight_ > 0 ? time_weight_ * space_.latency_us(k, time) : 0;
+          const double cost = counted + to_go_[to * width + k];
           if (cost < best.cost) best = {cost, to};
         }
         here[k] = {best.cost + prices[k], best.to};

@@ -23,8 +23,9 @@ inline constexpr Bytes unbounded{std::numeric_limits<std::uint64_t>::max()};
 /// Nodes that a search need not tell apart: same speed, same memory, same links; a pinned node is alone.
 struct NodeKind {
   std::vector<std::size_t> nodes;  // of the problem, in their order
-  double speed = 1;  // in what the objective counts: of one request alone for latency, else while all is full
-  Bytes memory;      // limit; `unbounded` where there is none
+  double speed = 1;      // in what the objective counts: of one request alone for latency, else while all is full
+  Bytes memory;          // limit; `unbounded` where there is none
+  double period_us = 0;  // of the quota; 0 where that makes no difference
 };
 
 /// A stage in the search: the segment between two boundaries on a node of some kind.
@@ -55,12 +56,14 @@ class KindFinder {
     const double slowdown = alone ? 1 : slowdown_when_full(problem.profile, problem.nodes);
     std::vector<bool> pinned(problem.nodes.size(), false);
     for (const Pin& pin : problem.pins) pinned[index.at(pin.node)] = true;
-    std::map<std::pair<double, std::uint64_t>, std::vector<std::size_t>> known;  // kinds of this speed and memory
+    std::map<std::tuple<double, std::uint64_t, double>, std::vector<std::size_t>>
+        known;  // kinds of this speed and memory
     for (std::size_t n = 0; n < problem.nodes.size(); ++n) {
       const NodeSpec& node = problem.nodes[n];
       const double speed = node_speed(node) / slowdown;
+      const double period_us = alone && speed < 1 ? node.period_us : 0;
       const Bytes memory = node.memory.count == 0 ? unbounded : node.memory;
-      auto& similar = known[{speed, memory.count}];
+      auto& similar = known[{speed, memory.count, period_us}];
       const auto same = std::ranges::find_if(similar, [&](std::size_t k) {
         const std::size_t other = kinds_[k].nodes.front();
         return !apart && !pinned[n] && !pinned[other] && alike(n, other);
@@ -70,7 +73,7 @@ class KindFinder {
         continue;
       }
       similar.push_back(kinds_.size());
-      kinds_.push_back({{n}, speed, memory});
+      kinds_.push_back({{n}, speed, memory, period_us});
     }
   }
 
@@ -130,6 +133,14 @@ class SearchSpace {
 
   [[nodiscard]] double stage_us(std::size_t kind, std::size_t from, std::size_t to) const {
     return segments_.time_us(from, to) / kinds_[kind].speed;
+  }
+  /// What a stage adds to the latency: for that objective of one request alone.
+  [[nodiscard]] double latency_us(std::size_t kind, std::size_t from, std::size_t to) const {
+    return latency_us(kind, segments_.time_us(from, to));
+  }
+  [[nodiscard]] double latency_us(std::size_t kind, double time_us) const {
+    const NodeKind& node = kinds_[kind];
+    return node.period_us > 0 ? alone_us(time_us, node.speed, node.period_us) : time_us / node.speed;
   }
   [[nodiscard]] double link_us(std::size_t from, std::size_t to, std::size_t boundary) const {
     return link_time_us(links_[from * kinds_.size() + to], segments_.crossing(boundary));

@@ -73,7 +73,7 @@ class SharedSearch {
   static constexpr std::size_t most_comparisons = 50'000'000;  // about a second
 
   struct Label {
-    std::vector<double> used;  // [node] time, [node] memory, [link] time
+    std::vector<double> used;  // [node] time, [node] memory, [link] time; latency where that is the objective
     std::uint32_t nodes = 0;   // bit b is node b
     std::uint32_t last = 0;
     std::uint32_t boundary = 0;
@@ -83,12 +83,13 @@ class SharedSearch {
 
   [[nodiscard]] double bottleneck(const Label& label) const {
     double longest = 0;
-    for (std::size_t i = 0; i < label.used.size(); ++i) {
+    for (std::size_t i = 0; i < 2 * nodes_ + links_; ++i) {
       if (i < nodes_ || i >= 2 * nodes_) longest = std::max(longest, label.used[i]);
     }
     return longest;
   }
   [[nodiscard]] double latency(const Label& label) const {
+    if (objective_ == Objective::latency) return label.used.back();
     double sum = 0;
     for (std::size_t i = 0; i < label.used.size(); ++i) sum += i < nodes_ || i >= 2 * nodes_ ? label.used[i] : 0;
     return sum;
@@ -111,7 +112,7 @@ class SharedSearch {
   void expand() {
     places_.assign((space_.end() + 1) * nodes_, {});
     Label start;
-    start.used.assign(2 * nodes_ + links_, 0);
+    start.used.assign(2 * nodes_ + links_ + (objective_ == Objective::latency ? 1 : 0), 0);
     labels_.push_back(start);
     extend(0);  // with it the whole model on each node is known
     for (std::size_t b = 1; b < space_.end(); ++b) {
@@ -194,10 +195,13 @@ class SharedSearch {
           next.used[nodes_ + n] += static_cast<double>(space_.segments().memory(from.boundary, to).count);
           if (next.used[nodes_ + n] > room) break;
         }
+        double link_us = 0;
         if (from.parent >= 0) {
           const std::size_t link = link_place_[from.last * nodes_ + n];
-          if (link > 0) next.used[link] += space_.link_us(from.last, n, from.boundary);
+          link_us = space_.link_us(from.last, n, from.boundary);
+          if (link > 0) next.used[link] += link_us;
         }
+        if (objective_ == Objective::latency) next.used.back() += link_us + space_.latency_us(n, from.boundary, to);
         next.nodes |= 1U << n;
         next.last = static_cast<std::uint32_t>(n);
         next.boundary = static_cast<std::uint32_t>(to);

@@ -105,24 +105,20 @@ constexpr std::array bounds{
           [](const Reading& r) { return static_cast<double>(r.server_descriptors); }, 2, 0.01},
 };
 
-/// Least squares: by how much the value grows with a death.
+/// Theil and Sen: the median over all pairs of readings of how much the value grows with a death. A single reading
+/// during a restart, when the replacement has its descriptors already, does not move it.
 double slope(const std::vector<Reading>& readings, const Bound& bound) {
-  double deaths = 0;
-  double values = 0;
-  for (const Reading& reading : readings) {
-    deaths += static_cast<double>(reading.deaths);
-    values += bound.value(reading);
+  std::vector<double> slopes;
+  for (std::size_t a = 0; a < readings.size(); ++a) {
+    for (std::size_t b = a + 1; b < readings.size(); ++b) {
+      const double deaths = static_cast<double>(readings[b].deaths) - static_cast<double>(readings[a].deaths);
+      if (deaths > 0) slopes.push_back((bound.value(readings[b]) - bound.value(readings[a])) / deaths);
+    }
   }
-  deaths /= static_cast<double>(readings.size());
-  values /= static_cast<double>(readings.size());
-  double products = 0;
-  double squares = 0;
-  for (const Reading& reading : readings) {
-    const double off = static_cast<double>(reading.deaths) - deaths;
-    products += off * (bound.value(reading) - values);
-    squares += off * off;
-  }
-  return squares > 0 ? products / squares : 0;
+  if (slopes.empty()) return 0;
+  const auto middle = slopes.begin() + static_cast<std::ptrdiff_t>(slopes.size() / 2);
+  std::ranges::nth_element(slopes, middle);
+  return *middle;
 }
 
 struct Tally {

@@ -268,7 +268,7 @@ TEST_CASE("bounds, pins and forbidden cuts are kept by what is said and compared
 TEST_CASE("one request alone: the fastest node does it all") {
   const Profile profile = sample_profile({10, 20, 30});
   // Their quotas hold at all times: no burst is short enough.
-  const double period_us = 1e-6;
+  const double period_us = 0.1;
   const std::vector<NodeSpec> nodes{{"slow", 0.5_cpu, 0_B, period_us}, {"fast", 1_cpu, 0_B, period_us}};
   Problem problem{profile, nodes};
   problem.objective = Objective::latency;

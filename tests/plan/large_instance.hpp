@@ -76,7 +76,7 @@ struct LargeInstance {
       const double share = real(1.0, 3.0) * weights / static_cast<double>(shape.nodes);
       const std::uint64_t memory = (130U << 20U) + static_cast<std::uint64_t>(share);
       node = {"", amp4ec::Cpus{cpus}, Bytes{shape.memory_binds ? memory : 0}};
-      if (shape.even_quotas) node.period_us = 1e-6;
+      if (shape.even_quotas) node.period_us = 0.1;
     }
     for (std::size_t n = 0; n < shape.nodes; ++n) {
       nodes.push_back(kind[n % kinds]);

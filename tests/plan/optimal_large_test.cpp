@@ -24,13 +24,21 @@ void check(const LargeInstance& instance, Objective objective, std::size_t pipel
 TEST_CASE("one pipeline is exact over 200 layers with 8 different nodes, and with 32 nodes of 4 kinds") {
   for (const std::size_t nodes : {8U, 32U}) {
     for (const bool limits : {false, true}) {
-      const LargeInstance instance(1, {200, nodes, nodes == 8 ? 0U : 4U, limits, limits});
+      const LargeInstance instance(1, {200, nodes, nodes == 8 ? 0U : 4U, limits, limits, true});
       for (const Objective objective : {Objective::throughput, Objective::latency, Objective::memory}) {
         INFO(nodes << " nodes, " << to_string(objective) << (limits ? ", limits" : ""));
         check(instance, objective, 1, 0);
       }
     }
   }
+}
+
+TEST_CASE("where bursts are left out of a large search the gap says so") {
+  const LargeInstance instance(1, {200, 8});
+  const auto plan = plan_optimal({instance.profile, instance.nodes, instance.links, Objective::latency, 1}).value();
+  CHECK(plan.gap > 0);
+  CHECK(plan.gap < 1);
+  CHECK(plan.predicted.latency_ms * 1e3 >= instance.profile.whole_us);
 }
 
 TEST_CASE("any number of pipelines is exact over 60 layers with 5 different nodes") {

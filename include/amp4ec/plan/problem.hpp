@@ -78,8 +78,10 @@ inline double stage_time_us(const Profile& profile, const NodeSpec& node, std::s
 /// Time that so much work takes on a node of this speed that had nothing to do before, in microseconds. The kernel's
 /// bandwidth control lets it compute at full speed until speed * period of CPU time is used, and then pauses it to the
 /// end of the period; the average over the moment of the period at which the work begins. Work that fits one period's
-/// quota is not held up at all; much longer work takes work / speed. It never falls when work grows.
+/// quota is not held up at all; much longer work takes work / speed. It never falls when work grows. A period below a
+/// microsecond stands for a quota that is held at every moment.
 inline double alone_us(double work_us, double speed, double period_us) noexcept {
+  if (period_us < 1) return work_us / speed;
   const double quota_us = speed * period_us;
   if (work_us <= quota_us) return work_us;
   const double pause_us = period_us - quota_us;

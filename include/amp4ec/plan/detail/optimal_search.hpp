@@ -87,21 +87,45 @@ inline double gap(Objective objective, const Plan& plan, const Answer& answer) {
   return answer.bound > 0 ? std::abs(value - answer.bound) / answer.bound : infinity;
 }
 
+/// What no pipeline is below with one request alone: each unit by itself on the node that is quickest with it. Work in
+/// one piece meets no fewer pauses than in parts that each find a node with nothing to do.
+inline double least_alone_us(const Problem& problem) {
+  const Segments segments(problem.profile, problem.forbidden_cuts);
+  double sum_us = 0;
+  for (std::size_t unit = 0; unit < segments.end(); ++unit) {
+    const double work_us = segments.share_us(unit + 1) - segments.share_us(unit);
+    double least_us = infinity;
+    for (const NodeSpec& node : problem.nodes)
+      least_us = std::min(least_us, alone_us(work_us, node_speed(node), node.period_us));
+    sum_us += least_us;
+  }
+  return sum_us;
+}
+
 /// The best plan of a problem; without pipelines if none was found.
 inline Answer search_optimal(const Problem& problem) {
   const PipelineBounds bounds = pipeline_bounds(problem);
   if (bounds.most > 0 && bounds.exactly > bounds.most) return {{}, true};
   if (bounds.exactly > problem.nodes.size()) return {{}, true};
   const SearchSpace space(problem);
-  if (!problem.shared_nodes) return search_unshared(problem, space, bounds);
+  // What was found without bursts is a plan, and what was proven is not.
+  const auto with_bursts = [&](Answer answer) {
+    if (space.leaves_out_bursts() && !answer.pipelines.empty()) {
+      answer.exact = false;
+      answer.bound = least_alone_us(problem);
+    }
+    return answer;
+  };
+  if (!problem.shared_nodes) return with_bursts(search_unshared(problem, space, bounds));
   const std::vector<NodeKind> alike = KindFinder(problem, false).take();
   Answer shared = SharedSearch(space, alike, bounds, problem.max_stages).solve(problem.objective);
-  if (shared.exact) return shared;
+  if (shared.exact) return with_bursts(std::move(shared));
   // Plans with one stage a node are plans too: the better of the two.
   Answer unshared = search_unshared(problem, space, bounds);
   const auto distance = [&](Answer& answer) {
     answer.exact = false;
     answer.bound = SharedSearch::bound(space, problem.objective);
+    answer = with_bursts(std::move(answer));
     if (answer.pipelines.empty()) return infinity;
     const auto plan = evaluate(to_plan(problem, answer), problem.profile, problem.nodes, problem.links);
     return plan ? gap(problem.objective, *plan, answer) : infinity;

@@ -61,7 +61,7 @@ class KindFinder {
     for (std::size_t n = 0; n < problem.nodes.size(); ++n) {
       const NodeSpec& node = problem.nodes[n];
       const double speed = node_speed(node) / slowdown;
-      const double period_us = alone && speed < 1 ? node.period_us : 0;
+      const double period_us = alone && speed < 1 && node.period_us >= 1 ? node.period_us : 0;
       const Bytes memory = node.memory.count == 0 ? unbounded : node.memory;
       auto& similar = known[{speed, memory.count, period_us}];
       const auto same = std::ranges::find_if(similar, [&](std::size_t k) {
@@ -123,7 +123,11 @@ class SearchSpace {
       links_[kind_of.at(link.from) * kinds_.size() + kind_of.at(link.to)] = &link;
     find_owners(problem);
     bound_memory(unbounded);
+    leave_out_bursts();
   }
+
+  /// Whether latency is counted here as if quotas were held at every moment, though they are not.
+  [[nodiscard]] bool leaves_out_bursts() const noexcept { return leaves_out_bursts_; }
 
   [[nodiscard]] const Segments& segments() const noexcept { return segments_; }
   [[nodiscard]] std::size_t end() const noexcept { return segments_.end(); }
@@ -182,6 +186,16 @@ class SearchSpace {
   static constexpr std::size_t contested = nobody - 1;
 
  private:
+  /// With bursts many pipelines take nearly the same time, and bounds are weak: on large problems searches would take
+  /// minutes.
+  void leave_out_bursts() {
+    constexpr double most_steps = 1e7;
+    double steps = static_cast<double>(kinds_.size() * end() * end());
+    for (const NodeKind& kind : kinds_) steps *= static_cast<double>(kind.nodes.size() + 1);
+    if (steps <= most_steps) return;
+    for (NodeKind& kind : kinds_) leaves_out_bursts_ = std::exchange(kind.period_us, 0) > 0 || leaves_out_bursts_;
+  }
+
   void find_owners(const Problem& problem) {
     std::vector<std::size_t> of_layer(problem.profile.graph.layers.size(), nobody);
     for (const Pin& pin : problem.pins) {
@@ -204,6 +218,7 @@ class SearchSpace {
   }
 
   Segments segments_;
+  bool leaves_out_bursts_ = false;
   std::vector<NodeKind> kinds_;
   bool linked_;
   std::vector<const LinkSpec*> links_;  // [from * kinds + to]

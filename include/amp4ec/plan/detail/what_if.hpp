@@ -108,21 +108,6 @@ inline double least_work_us(const Profile& profile) {
   return std::min(profile.whole_us, std::accumulate(profile.layer_us.begin(), profile.layer_us.end(), 0.0));
 }
 
-/// What no pipeline is below with one request alone: each unit by itself on the node that is quickest with it. Work in
-/// one piece meets no fewer pauses than in parts that each find a node with nothing to do.
-inline double least_alone_us(const Problem& problem) {
-  const Segments segments(problem.profile, problem.forbidden_cuts);
-  double sum_us = 0;
-  for (std::size_t unit = 0; unit < segments.end(); ++unit) {
-    const double work_us = segments.share_us(unit + 1) - segments.share_us(unit);
-    double least_us = infinity;
-    for (const NodeSpec& node : problem.nodes)
-      least_us = std::min(least_us, alone_us(work_us, node_speed(node), node.period_us));
-    sum_us += least_us;
-  }
-  return sum_us;
-}
-
 /// What no plan within the problem's bounds can exceed: the work of a request shared out without loss over the fastest
 /// nodes that the bounds admit, one request alone by `least_alone_us`.
 inline Prediction ideal(const Problem& problem) {

@@ -82,18 +82,23 @@ inline Result<Plan> evaluate(Plan plan, const Profile& profile, std::span<const 
 
   plan.predicted = {0, std::numeric_limits<double>::infinity(), slowdown};
   for (const Pipeline& pipeline : plan.pipelines) {
-    plan.predicted.throughput_rps += rate_rps(detail::bottleneck(pipeline, charges).time_us);
     double latency_us = 0;
+    double price = 0;
     for (std::size_t s = 0; s < pipeline.stages.size(); ++s) {
       const Stage& stage = pipeline.stages[s];
-      latency_us += stage_alone_us(profile, *std::ranges::find(nodes, stage.node, &NodeSpec::name), stage.first_layer,
-                                   stage.last_layer);
+      const NodeSpec& node = *std::ranges::find(nodes, stage.node, &NodeSpec::name);
+      latency_us += stage_alone_us(profile, node, stage.first_layer, stage.last_layer);
+      price += node.price * stage.time_us * node_speed(node) / 1e6;
       if (s + 1 == pipeline.stages.size()) break;
       latency_us += link_time_us(find_link(links, stage.node, pipeline.stages[s + 1].node), stage.crossing);
     }
+    const double rate = rate_rps(detail::bottleneck(pipeline, charges).time_us);
+    plan.predicted.throughput_rps += rate;
     plan.predicted.latency_ms = std::min(plan.predicted.latency_ms, latency_us / 1e3);
+    plan.predicted.price += rate * price;
   }
-  plan.predicted.price = detail::price_of_request(plan, nodes, charges);
+  // The mean over the pipelines, by their rates.
+  if (plan.predicted.throughput_rps > 0) plan.predicted.price /= plan.predicted.throughput_rps;
   plan.predicted.estimated = profile.estimated;
   plan.gap = -1;
   const auto in_memory = check_memory(plan, nodes);

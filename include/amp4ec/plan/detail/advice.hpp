@@ -5,7 +5,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cstddef>
 #include <map>
 #include <span>
@@ -62,21 +61,6 @@ inline Bottleneck bottleneck(const Pipeline& pipeline, const Charges& charges) {
   worst.where = worst.link ? fmt::format("the link {} -> {}", node, pipeline.stages[worst.stage + 1].node)
                            : fmt::format("stage {} on '{}'", worst.stage + 1, node);
   return worst;
-}
-
-/// CPU time times price, averaged over the pipelines by their rates.
-inline double price_of_request(const Plan& plan, std::span<const NodeSpec> nodes, const Charges& charges) {
-  double rates = 0;
-  double prices = 0;
-  for (const Pipeline& pipeline : plan.pipelines) {
-    const double rate = rate_rps(bottleneck(pipeline, charges).time_us);
-    rates += rate;
-    for (const Stage& stage : pipeline.stages) {
-      const NodeSpec& node = *std::ranges::find(nodes, stage.node, &NodeSpec::name);
-      prices += rate * node.price * stage.time_us * node_speed(node) / 1e6;
-    }
-  }
-  return rates > 0 ? prices / rates : 0;
 }
 
 /// Share of the time for which a pipeline's stages wait for its bottleneck, from 0 to 1.

@@ -133,15 +133,28 @@ inline Answer search_optimal(const Problem& problem) {
   return distance(shared) < distance(unshared) ? shared : unshared;
 }
 
+/// What whole-model replicas give: one on each node that holds the model, whatever the bounds and pins of the problem.
+struct Replicas {
+  std::size_t nodes = 0;
+  double throughput_rps = 0;
+};
+
+inline Replicas replicas_everywhere(const Problem& problem) {
+  const std::size_t last = problem.profile.graph.layers.size() - 1;
+  const Bytes memory = segment_memory(problem.profile, 0, last);
+  const double slowdown = slowdown_when_full(problem.profile, problem.nodes);
+  Replicas replicas;
+  for (const NodeSpec& node : problem.nodes) {
+    if (!fits(node, memory)) continue;
+    ++replicas.nodes;
+    replicas.throughput_rps += rate_rps(slowdown * stage_time_us(problem.profile, node, 0, last));
+  }
+  return replicas;
+}
+
 /// Says what splitting brings.
 inline std::string advise_on_splitting(const Problem& problem, const Plan& plan, const Answer& answer) {
-  const double slowdown = slowdown_when_full(problem.profile, problem.nodes);
-  double replicas = 0;
-  const std::size_t last = problem.profile.graph.layers.size() - 1;
-  for (const NodeSpec& node : problem.nodes) {
-    if (!fits(node, segment_memory(problem.profile, 0, last))) continue;
-    replicas += rate_rps(slowdown * stage_time_us(problem.profile, node, 0, last));
-  }
+  const double replicas = replicas_everywhere(problem).throughput_rps;
   const bool split = std::ranges::any_of(plan.pipelines, [](const Pipeline& p) { return p.stages.size() > 1; });
   if (split) {
     if (replicas <= 0) return plan.advice + "; no node holds the whole model";

@@ -10,25 +10,6 @@
 
 namespace amp4ec::detail {
 
-/// What whole-model replicas give: one on each node that holds the model, whatever the bounds and pins of the problem.
-struct Replicas {
-  std::size_t nodes = 0;
-  double throughput_rps = 0;
-};
-
-inline Replicas replicas_everywhere(const Problem& problem) {
-  const std::size_t last = problem.profile.graph.layers.size() - 1;
-  const Bytes memory = segment_memory(problem.profile, 0, last);
-  const double slowdown = slowdown_when_full(problem.profile, problem.nodes);
-  Replicas replicas;
-  for (const NodeSpec& node : problem.nodes) {
-    if (!fits(node, memory)) continue;
-    ++replicas.nodes;
-    replicas.throughput_rps += rate_rps(slowdown * stage_time_us(problem.profile, node, 0, last));
-  }
-  return replicas;
-}
-
 /// The reason that needs no other plan: a replica on every node leaves no CPU idle. Empty where that is not so.
 inline std::string replicas_use_all(const Problem& problem) {
   const bool bounded = problem.pipelines > 0 || problem.max_pipelines > 0 || !problem.pins.empty();

@@ -3,7 +3,8 @@
 //
 // threads: for each reference model, a request through a session with one worker thread, beside a direct call of the
 // unsplit model on one thread, in the very form that the worker chose. The two take turns; a pair is the medians of one
-// turn each. Run it with OMP_NUM_THREADS=1: both sides compute on one thread.
+// turn each. Beside it, what a request takes besides the worker's own time: the copy of the inputs and the wake-ups.
+// Run it with OMP_NUM_THREADS=1: both sides compute on one thread.
 // respawn: MobileNetV2 on one full CPU; the worker is killed and a request sent at once: until the session tells of the
 // death, and until the answer. Without a standby and with one.
 // stall: a worker under load is stopped; until the session tells of the stall.
@@ -24,6 +25,7 @@
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
 #include <torch/csrc/jit/api/module.h>
+#include <boost/asio/use_future.hpp>
 #include <boost/json.hpp>
 
 #include <algorithm>
@@ -143,6 +145,22 @@ DirectForm& form_of(Session& session, std::vector<DirectForm>& forms, const Valu
   return *found;
 }
 
+/// What a request takes beside the worker's own time, from the receipt of its message to the hand-over of the result: a
+/// mean over calls for a tenth of a second. Unlike the difference of two calls it is not lost in their spread.
+double beside_us(Session& session, const std::function<void()>& call) {
+  const auto before = session.stages().front();
+  const auto start = Clock::now();
+  double sum_us = 0;
+  while (us_since(start) < 1e5) {
+    const auto began = Clock::now();
+    call();
+    sum_us += us_since(began);
+  }
+  const auto after = session.stages().front();
+  sum_us -= std::chrono::duration<double, std::micro>(after.busy - before.busy).count();
+  return sum_us / static_cast<double>(after.requests - before.requests);
+}
+
 json::object thread_overhead(const ZooEntry& entry) {
   constexpr std::size_t pairs = 20;
   const Model model = Model::from_module(make_zoo_model(entry.name, 1).value()).value();
@@ -158,8 +176,11 @@ json::object thread_overhead(const ZooEntry& entry) {
   }
   bool is_known = false;
   DirectForm& direct = form_of(session, forms, inputs, is_known);
+  options.spin = 10ms;
+  Session spinning = runtime.open(model, whole_on(model, "node"), inputs, options).value();
   std::vector<double> plain;
   std::vector<double> added;
+  std::map<std::string, std::vector<double>> beside;
   for (std::size_t pair = 0; pair < pairs; ++pair) {
     double through = 0;
     double by_hand = 0;
@@ -169,6 +190,10 @@ json::object thread_overhead(const ZooEntry& entry) {
     if (pair % 2 != 0) measure_session();
     plain.push_back(by_hand);
     added.push_back(through - by_hand);
+    beside["infer"].push_back(beside_us(session, [&] { (void)session.infer(inputs).value(); }));
+    beside["async"].push_back(
+        beside_us(session, [&] { (void)session.async_infer(inputs, boost::asio::use_future).get().value(); }));
+    beside["spinning"].push_back(beside_us(spinning, [&] { (void)spinning.infer(inputs).value(); }));
   }
   const double direct_us = quantile(plain, 0.5);
   return {{"model", entry.name},
@@ -183,6 +208,9 @@ json::object thread_overhead(const ZooEntry& entry) {
           {"added_us_q25", quantile(added, 0.25)},
           {"added_us_q75", quantile(added, 0.75)},
           {"added_us_max", quantile(added, 1)},
+          {"beside_us", quantile(beside["infer"], 0.5)},
+          {"beside_async_us", quantile(beside["async"], 0.5)},
+          {"beside_spinning_us", quantile(beside["spinning"], 0.5)},
           {"allowed_us", std::max(60.0, 0.02 * direct_us)}};
 }
 
@@ -456,11 +484,13 @@ void print(std::string_view what, const json::object& row) {
   if (what == "threads") {
     fmt::print(
         "{:<14} direct {:>8.0f} us ({:.0f} to {:.0f}; {}{}), a worker thread adds {:>5.0f} us (quartiles {:.0f} "
-        "and {:.0f}, {:.0f} to {:.0f} in {} pairs), allowed {:.0f}\n",
+        "and {:.0f}, {:.0f} to {:.0f} in {} pairs), allowed {:.0f}; beside the worker's own time {:.0f} (by "
+        "async_infer "
+        "{:.0f}, spinning {:.0f})\n",
         text("model"), number("direct_us"), number("direct_us_min"), number("direct_us_max"), text("form"),
         row.at("same_form").as_bool() ? "" : ", the fastest: the worker's is not known", number("added_us"),
         number("added_us_q25"), number("added_us_q75"), number("added_us_min"), number("added_us_max"), number("pairs"),
-        number("allowed_us"));
+        number("allowed_us"), number("beside_us"), number("beside_async_us"), number("beside_spinning_us"));
   } else if (what == "respawn") {
     fmt::print("{:<16} death seen after {:>4.1f} ms (at most {:.1f}), answer after {:>4.0f} ms ({:.0f} to {:.0f})\n",
                row.at("standby").as_bool() ? "with a standby" : "without", number("detected_ms"),

@@ -5,6 +5,7 @@
 
 #include <boost/json.hpp>
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -30,7 +31,7 @@ namespace amp4ec::detail {
 // connect   direction "in"|"out", peer          edge, its socket for files,     -
 //                                               the peer's doorbell
 // measure   warm, runs, seconds                 inputs[, room for the outputs]  runs, seconds, median_us, cpu_us,
-// p99_us, spread
+//                                                                               p99_us, spread
 //
 // status: the writing end of a pipe, which gets what wait says when the worker has ended.
 // chosen: the form that a worker has found to be the fastest for this archive; empty where that is not known.
@@ -40,6 +41,8 @@ namespace amp4ec::detail {
 // any, has not been executed.
 
 inline constexpr std::int64_t protocol_version = 1;
+
+inline constexpr std::chrono::microseconds longest_spin{10'000};  ///< See SessionOptions::spin.
 
 /// Worker id that stands for the host in `connect`; routes never hold it.
 inline constexpr std::uint8_t host_id = 0xFF;

@@ -5,8 +5,6 @@
 
 #include <fmt/format.h>
 
-#include <future>
-
 namespace amp4ec {
 
 std::string_view to_string(SessionEvent::Kind kind) noexcept {
@@ -49,11 +47,8 @@ Result<Value> Session::infer(const Values& inputs, const RequestOptions& options
   if (state_->io().get_executor().running_in_this_thread()) {
     return Error{Errc::NotSupported, "infer would wait, on the runtime's own thread, for what that thread has to do"};
   }
-  std::promise<Result<Value>> promise;
-  auto answer = promise.get_future();
-  state_->submit(state_->next_id(), inputs, options,
-                 [&promise](Result<Value> result) { promise.set_value(std::move(result)); });
-  return answer.get();
+  const auto state = state_;  // The session may end meanwhile.
+  return state->infer(inputs, options);
 }
 
 std::uint64_t Session::next_id(detail::SessionState& state) {

@@ -53,14 +53,15 @@ void SessionState::on_death(std::size_t stage) {
   watches_[stage].ended = true;
   StageWorker& worker = *parts_.stages[stage].worker;
   Error reason = worker.reason_of_death();
-  if (const auto violation = std::exchange(watches_[stage].violation, {}); !violation.empty()) {
-    reason.message += fmt::format(", for it or a neighbour broke the protocol: {}", violation);
+  {
+    const std::lock_guard lock(results_mutex_);
+    if (const auto violation = std::exchange(watches_[stage].violation, {}); !violation.empty()) {
+      reason.message += fmt::format(", for it or a neighbour broke the protocol: {}", violation);
+    }
   }
   worker.leave_node();
   const auto stats = worker.counters().snapshot();
   const bool executed = stats && stats->phase == ipc::WorkerPhase::busy;
-  auto finished = take_results();  // What it had finished counts.
-  std::vector<Done> done;
   std::size_t again = 0;
   bool repairs = false;
   {
@@ -74,8 +75,9 @@ void SessionState::on_death(std::size_t stage) {
     repairs = repairs_;
   }
   watches_[stage].left_dead = !repairs;
-  complete_all(std::move(finished));
+  finish(collect());        // What it had finished counts.
   if (is_closed()) return;  // By one of the handlers.
+  std::vector<Done> done;
   {
     const std::lock_guard lock(mutex_);
     for (auto entry = pending_.begin(); entry != pending_.end();) {
@@ -147,8 +149,14 @@ Error SessionState::late(const Pending& request) const {
 
 void SessionState::sweep() {
   // A bell can be silenced by any worker that holds it: what it should have told is found here.
-  complete_all(take_results());
+  finish(collect());
   if (is_closed()) return;
+  bool listening = false;
+  {
+    const std::lock_guard lock(mutex_);
+    listening = listening_;
+  }
+  if (listening && !bell_wait_.is_open()) listen();  // The kernel had no memory for it.
   kill_stalled();
   if (is_closed()) return;
   prepare_standbys();

@@ -9,7 +9,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <future>
 #include <map>
 #include <set>
 #include <tuple>
@@ -172,9 +171,11 @@ class Opening {
       const bool stateful = has(stages_[id], [](const Layer& layer) { return layer.stateful; });
       stages.push_back({segments_[id], stateful, std::move(workers_[id]), std::move(ends_[id])});
     }
-    auto state =
-        std::make_shared<SessionState>(SessionParts{runtime_, model_, options_, max_in_flight_, std::move(stages),
-                                                    routes_, std::move(*wiring_), std::move(policy_)});
+    auto bell = ipc::Bell::create();
+    if (!bell) return bell.error();
+    auto state = std::make_shared<SessionState>(SessionParts{runtime_, model_, options_, max_in_flight_,
+                                                             std::move(stages), routes_, std::move(*wiring_),
+                                                             std::move(policy_), std::move(*bell)});
     Result<void> ready = state->start();
     if (ready) ready = warm_routes(*state);
     if (ready && differs_) ready = fall_back(*state);
@@ -205,10 +206,7 @@ class Opening {
 
   Result<void> warm_route(SessionState& state, std::size_t route) {
     for (std::size_t run = 0; run < warm_up_runs; ++run) {
-      std::promise<Result<Value>> promise;
-      state.submit(
-          state.next_id(), example_, {}, [&](Result<Value> result) { promise.set_value(std::move(result)); }, route);
-      const auto answer = promise.get_future().get();
+      const auto answer = state.infer(example_, {}, route);
       if (!answer && state.form() != Form::Plain && is_of_the_model(answer.error())) differs_ = true;
       if (differs_) return {};
       if (!answer) return answer.error();

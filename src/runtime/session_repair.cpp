@@ -225,7 +225,7 @@ void SessionState::install(std::size_t stage, Result<Replacement> made) {
   ++past.restarts;
   std::vector<Done> done;
   {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(results_mutex_, mutex_);
     SessionStage& place = parts_.stages[stage];
     past_[stage] = std::move(past);
     old = std::exchange(place.worker, std::move(made->worker));
@@ -233,10 +233,10 @@ void SessionState::install(std::size_t stage, Result<Replacement> made) {
     states_[stage].alive = true;
     for (const std::size_t other : made->unconnected) states_[other].alive = false;  // We may be the first to know.
     quarantined_[stage] = false;
+    watch.violation.clear();
     place_waiting(done);
   }
   watch.requests = watch.heartbeat_ns = 0;
-  watch.violation.clear();
   watch.next_standby = {};
   wait_for_death(stage);
   (void)do_elsewhere([old = std::move(old)] {});  // Removing its group takes milliseconds.

@@ -4,9 +4,6 @@
 #include "model/wire.hpp"
 #include "runtime/control_protocol.hpp"
 
-#include <amp4ec/monitor/detail/worker_sums.hpp>
-#include <amp4ec/monitor/trace_writer.hpp>
-
 #include <fmt/format.h>
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/post.hpp>
@@ -25,17 +22,7 @@ namespace asio = boost::asio;
 
 namespace {
 
-constexpr unsigned session_bits = 40;  ///< Above them, a request's id in a trace is the number of its session.
 std::atomic<std::uint64_t> sessions{0};
-
-/// All sessions share the runtime's thread: what the host's handler throws must not end it.
-void deliver(const Session::Handler& handler, Result<Value> result) {
-  try {
-    handler(std::move(result));
-  } catch (...) {
-    // Session says so: dropped.
-  }
-}
 
 /// Inputs that are larger than the session's example.
 Result<std::size_t> encode_large(const Values& inputs, std::vector<std::byte>& into) try {
@@ -54,12 +41,8 @@ Duration bounded(Duration time) {
   return std::clamp<Duration>(time, Duration::zero(), year);
 }
 
-/// What a worker's message says.
-Result<Value> read_answer(const ipc::EdgeConsumer::Message& message, const Model& model) {
-  auto values = decode_copy(message.payload());
-  if (!values) return values.error();
-  if (values->size() != 1) return Error{Errc::ProtocolViolation, "a result is not one value"};
-  return model.check_answer(values->front());
+Error cannot_watch() {
+  return {Errc::SystemCall, "cannot watch a descriptor: is the limit of open files reached?"};
 }
 
 }  // namespace
@@ -70,7 +53,7 @@ Result<void> assign_duplicate(asio::posix::stream_descriptor& descriptor, int fd
   if (own >= 0) descriptor.assign(own, failed);
   if (own < 0 || failed) {
     if (own >= 0) ::close(own);
-    return Error{Errc::SystemCall, "cannot watch a descriptor: is the limit of open files reached?"};
+    return cannot_watch();
   }
   return {};
 }
@@ -84,6 +67,7 @@ SessionState::SessionState(SessionParts parts)
   options.request_timeout = bounded(options.request_timeout);
   options.start_timeout = bounded(options.start_timeout);
   options.stall_timeout = bounded(options.stall_timeout);
+  options.spin = std::clamp(options.spin, std::chrono::microseconds(0), longest_spin);
   for (const SessionStage& stage : parts_.stages) {
     WorkerState state;
     state.capacity = stage.worker->node()->spec().cpus;
@@ -119,7 +103,8 @@ Result<void> SessionState::learn_forms() {
 }
 
 Result<void> SessionState::start() {
-  if (auto watched = assign_duplicate(bell_wait_, parts_.wiring.bell.fd()); !watched) return watched;
+  bell_fd_.reset(fcntl(parts_.wiring.bell.fd(), F_DUPFD_CLOEXEC, 0));
+  if (!bell_fd_) return cannot_watch();
   for (std::size_t stage = 0; stage < parts_.stages.size(); ++stage) {
     if (auto watched = watch_for_death(stage); !watched) return watched;
   }
@@ -153,10 +138,13 @@ std::uint64_t SessionState::next_id() {
 // -- the way in ------------------------------------------------------------------------------------------------------
 
 void SessionState::submit(std::uint64_t id, const Values& inputs, const RequestOptions& options,
-                          Session::Handler handler, std::optional<std::size_t> fixed_route) {
-  auto refused = admit(id, inputs, options, handler, fixed_route);
+                          Session::Handler handler) {
+  Receiver receiver(std::move(handler));
+  auto refused = admit(id, inputs, options, receiver, std::nullopt);
   if (!refused) return;
-  asio::post(io(), [handler = std::move(handler), error = std::move(*refused)] { deliver(handler, error); });
+  asio::post(io(), [handler = std::move(std::get<Session::Handler>(receiver)), error = std::move(*refused)] {
+    call_handler(handler, error);
+  });
 }
 
 Result<std::shared_ptr<const ipc::InputArena::Slot>> SessionState::reserve() {
@@ -176,9 +164,9 @@ Result<std::shared_ptr<const ipc::InputArena::Slot>> SessionState::reserve() {
   return slot;
 }
 
-/// Takes the handler when it admits; otherwise says why not.
+/// Takes the receiver when it admits; otherwise says why not.
 std::optional<Error> SessionState::admit(std::uint64_t id, const Values& inputs, const RequestOptions& options,
-                                         Session::Handler& handler, std::optional<std::size_t> fixed_route) {
+                                         Receiver& receiver, std::optional<std::size_t> fixed_route) {
   auto checked = parts_.model.check_inputs(inputs);
   if (!checked) return checked.error();
   auto slot = reserve();
@@ -207,14 +195,24 @@ std::optional<Error> SessionState::admit(std::uint64_t id, const Values& inputs,
   const Placed placed = waiting_.empty() ? place(id, request) : Placed::must_wait;
   if (placed == Placed::nowhere) return why_no_route();
   if (placed == Placed::must_wait) waiting_.emplace(-request.priority, id);
-  request.handler = std::move(handler);
+  callers_.reserve(callers_.size() + 1);
+  auto* const caller = std::get_if<Caller*>(&receiver);
+  if (caller != nullptr) {
+    request.receiver = *caller;
+  } else {
+    request.receiver = std::move(receiver);
+  }
   const bool own_deadline = request.own_deadline;
   pending_.emplace(id, std::move(request));
-  if (own_deadline) {  // The timer may be set for later.
-    asio::post(io(), [weak = weak_from_this()] {
-      if (const auto self = weak.lock(); self && !self->is_closed()) self->sweep_later();
-    });
-  }
+  if (caller != nullptr) callers_.push_back(*caller);
+  see_to_a_reader();
+  if (own_deadline) try {  // The timer may be set for later.
+      asio::post(io(), [weak = weak_from_this()] {
+        if (const auto self = weak.lock(); self && !self->is_closed()) self->sweep_later();
+      });
+    } catch (const std::bad_alloc&) {
+      // The request is pending: it ends by the next sweep instead.
+    }
   return std::nullopt;
 }
 
@@ -305,13 +303,7 @@ void SessionState::cancel(std::uint64_t id) {
     take(entry, Error{Errc::Cancelled, "the request was cancelled"}, done);
     place_waiting(done);
   }
-  asio::post(io(), [weak = weak_from_this(), done = std::move(done)] {
-    if (const auto self = weak.lock()) {
-      self->finish(done);
-    } else {
-      for (const Done& one : done) deliver(one.entry.handler, one.result);
-    }
-  });
+  finish_on_runtime(std::move(done));
 }
 
 std::optional<std::size_t> SessionState::choose_route() {
@@ -355,186 +347,6 @@ Error SessionState::why_no_route() const {
 
 void SessionState::count_in_flight(std::size_t route, int change) {
   for (const std::uint8_t id : parts_.routes[route]) states_[id].in_flight += static_cast<std::uint32_t>(change);
-}
-
-// -- the way out -----------------------------------------------------------------------------------------------------
-
-// Handlers take hold of the session only when there is something to do: the last one to let go of it destroys it. And
-// a handler of the host's may close it; nothing of `parts_` may be in use while one runs.
-
-void SessionState::listen() {
-  bell_wait_.async_wait(asio::posix::stream_descriptor::wait_read,
-                        [weak = weak_from_this()](boost::system::error_code failed) {
-                          if (failed) return;
-                          const auto self = weak.lock();
-                          if (!self || self->is_closed()) return;
-                          auto results = self->take_results();
-                          self->listen();
-                          self->complete_all(std::move(results));
-                        });
-}
-
-void SessionState::break_with(std::size_t stage, const Error& violation) {
-  if (watches_[stage].violation.empty()) watches_[stage].violation = violation.message;
-  parts_.stages[stage].ends.results.reset();
-  parts_.stages[stage].worker->worker().kill_now();
-}
-
-std::vector<SessionState::Finished> SessionState::take_results() {
-  (void)parts_.wiring.bell.drain();  // Before looking: what arrives after the look rings again.
-  std::vector<Finished> finished;
-  for (std::size_t id = 0; id < parts_.stages.size(); ++id) {
-    auto& results = parts_.stages[id].ends.results;
-    // One that goes on writing must not keep us from everything else: the rest is for the next pass.
-    for (std::size_t taken = 0; results; ++taken) {
-      if (taken > parts_.max_in_flight) {
-        (void)parts_.wiring.bell.signal();
-        break;
-      }
-      auto received = results->try_receive();
-      if (!received) {
-        break_with(id, received.error());
-        break;
-      }
-      auto& message = *received;
-      if (!message) break;
-      const ipc::Descriptor descriptor = message->descriptor();
-      Finished one{descriptor.request_id, descriptor.attempt, static_cast<std::uint8_t>(id), Value()};
-      std::optional<std::uint8_t> accused;
-      if (descriptor.kind == ipc::MessageKind::error) {
-        const auto text = message->payload();
-        auto report = parse_report({reinterpret_cast<const char*>(text.data()), text.size()});
-        accused = report.peer;
-        one.result = std::move(report.error);
-      } else {
-        one.result = read_answer(*message, parts_.model);
-      }
-      message.reset();  // The slot is free before its request ends: no worker ever waits for one.
-      one.believed = one.result || one.result.error().code != Errc::ProtocolViolation;
-      if (!one.believed) {
-        break_with(id, one.result.error());
-        // One of the two is at fault, and nobody can tell which.
-        if (accused && parts_.wiring.are_neighbours(*accused, one.worker)) break_with(*accused, one.result.error());
-      }
-      finished.push_back(std::move(one));
-    }
-  }
-  return finished;
-}
-
-void SessionState::complete_all(std::vector<Finished> all) {
-  std::vector<Done> done;
-  {
-    const std::lock_guard lock(mutex_);
-    for (Finished& finished : all) {
-      const auto entry = pending_.find(finished.request);
-      // It has had its one completion; or it has been sent again, and this is an earlier attempt.
-      if (entry == pending_.end() || !entry->second.route || entry->second.attempt != finished.attempt) continue;
-      const Route& route = parts_.routes[*entry->second.route];
-      const bool theirs = finished.result ? route.back() == finished.worker : visits(route, finished.worker);
-      if (!theirs) continue;  // A worker that answers for others is not believed.
-      // Who has said nonsense of it is killed for that, and the request sent again; but not for ever.
-      if (!finished.believed && ++entry->second.killed < enough_deaths) continue;
-      take(entry, std::move(finished.result), done);
-    }
-    place_waiting(done);
-  }
-  finish(done);
-}
-
-void SessionState::finish(const std::vector<Done>& done) {
-  // All traces first: a handler may close the session, and with it what the trace looks at.
-  if (!is_closed()) {
-    for (const Done& one : done) trace(one);
-  }
-  for (const Done& one : done) deliver(one.entry.handler, one.result);
-}
-
-/// Not under the mutex: a trace may wait for its disk.
-void SessionState::trace(const Done& done) const noexcept try {
-  if (!parts_.options.trace) return;
-  TraceWriter& trace = *parts_.options.trace;
-  const std::uint64_t request = trace_ids_ + done.request;
-  const auto now = Clock::now();
-  const auto ns_of = [](Clock::time_point time) { return static_cast<std::uint64_t>(time.time_since_epoch().count()); };
-  (void)trace.add(
-      TraceRequest{request, done.entry.submitted, now,
-                   done.result ? std::string() : done.result.error().what()});  // What is lost, `dropped` counts.
-  if (!done.entry.route) return;
-  const Route& route = parts_.routes[*done.entry.route];
-  for (std::size_t stage = 0; stage < route.size(); ++stage) {
-    const StageWorker& worker = *parts_.stages[route[stage]].worker;
-    const auto execution = worker.counters().execution_of(done.request);
-    // The worker's word: what does not lie within the request's stay is not believed.
-    if (!execution || execution->begin_ns < ns_of(done.entry.submitted) || execution->end_ns < execution->begin_ns ||
-        execution->end_ns > ns_of(now))
-      continue;
-    const auto time = [](std::uint64_t ns) { return Clock::time_point(std::chrono::nanoseconds(ns)); };
-    (void)trace.add(TraceStage{worker.node()->name,
-                               fmt::format("worker {}.{}", trace_ids_ >> session_bits, route[stage]),
-                               fmt::format("layers {}-{}", worker.first_layer(), worker.last_layer()), request,
-                               static_cast<std::uint32_t>(stage), static_cast<std::uint32_t>(route.size()),
-                               time(execution->begin_ns), time(execution->end_ns)});
-  }
-} catch (...) {
-  // No memory for an event: the request's completion matters more.
-}
-
-namespace {
-
-/// What a worker has done, added to what was done in its place before. Its counters are its own word, hence `grow`.
-StageReport add_report(StageReport report, const StageWorker& worker) {
-  if (const auto stats = worker.counters().snapshot()) {
-    grow(report.requests, stats->requests, 0);
-    grow(report.busy, stats->busy_ns, 0);
-    grow(report.hop, stats->hop_ns, 0);
-  }
-  if (!worker.group()) return report;
-  if (const auto usage = worker.group()->read()) report.cpu_time += usage->cpu_time;
-  if (const auto details = worker.group()->read_details()) {
-    report.memory_peak = std::max(report.memory_peak, details->memory_peak);
-  }
-  return report;
-}
-
-}  // namespace
-
-StageReport SessionState::with_past(std::size_t stage) const {
-  return add_report(past_[stage], *parts_.stages[stage].worker);
-}
-
-std::vector<StageReport> SessionState::stages() const {
-  std::vector<StageReport> reports;
-  std::vector<std::shared_ptr<StageWorker>> workers;
-  {
-    const std::lock_guard lock(mutex_);
-    if (closed_) return reports;
-    for (std::size_t stage = 0; stage < parts_.stages.size(); ++stage) {
-      workers.push_back(parts_.stages[stage].worker);
-      reports.push_back(past_[stage]);
-      reports.back().alive = states_[stage].alive;
-      reports.back().has_standby = standbys_[stage] && !standbys_[stage]->worker().has_ended();
-    }
-  }
-  // Files are read without the mutex, which requests need.
-  for (std::size_t stage = 0; stage < workers.size(); ++stage) {
-    StageWorker& worker = *workers[stage];
-    const NodeSpec node = worker.node()->spec();
-    StageReport made = add_report(std::move(reports[stage]), worker);
-    made.node = node.name;
-    made.first_layer = worker.first_layer();
-    made.last_layer = worker.last_layer();
-    made.pid = worker.worker().pid();
-    made.quota = node.cpus;
-    made.quota_binds = worker.quota_binds();
-    if (worker.group() && parts_.runtime->capabilities.memory_limits) made.memory_limit = node.memory;
-    const ResidentMemory resident = resident_memory(made.pid);
-    made.rss = resident.now;
-    if (made.memory_peak.count == 0) made.memory_peak = resident.peak;
-    if (const auto usage = worker.node()->usage()) made.throttled_time = usage->throttled_time;
-    reports[stage] = std::move(made);
-  }
-  return reports;
 }
 
 // -- the end ---------------------------------------------------------------------------------------------------------
@@ -597,9 +409,13 @@ void SessionState::close() {
   }
   // The runtime's thread is past whatever it did with the workers.
   for (const Done& one : done) trace(one);
-  for (const Done& one : done) deliver(one.entry.handler, one.result);
+  for (const Done& one : done) deliver(one);
+  std::vector<SessionStage> stages;  // They end without the mutexes, and after a caller that may be reading results.
+  {
+    const std::scoped_lock lock(results_mutex_, mutex_);
+    stages.swap(parts_.stages);
+  }
   standbys_.clear();
-  parts_.stages.clear();
 }
 
 }  // namespace amp4ec::detail

@@ -5,6 +5,7 @@
 #include "runtime/session_wiring.hpp"
 #include "runtime/stage_worker.hpp"
 
+#include <amp4ec/ipc/unique_fd.hpp>
 #include <amp4ec/model/segment.hpp>
 #include <amp4ec/runtime/session.hpp>
 #include <amp4ec/schedule/policy.hpp>
@@ -23,7 +24,9 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <thread>
 #include <unordered_map>
+#include <variant>
 #include <vector>
 
 namespace amp4ec::detail {
@@ -56,10 +59,12 @@ struct SessionParts {
   std::vector<Route> routes;  ///< One a pipeline.
   Wiring wiring;
   std::unique_ptr<Policy> policy;
+  ipc::Bell reader_bell;  ///< Rung when a reader has its answer from another thread.
 };
 
-/// Requests on their way, and the workers that carry them. Callers submit on their own threads; results, deaths and
-/// time-outs are handled on the runtime's; new workers are made on one of its threads for what takes long.
+/// Requests on their way, and the workers that carry them. Callers submit on their own threads, and read results while
+/// they wait for one; deaths, time-outs and results that no caller waits for are handled on the runtime's; new workers
+/// are made on one of its threads for what takes long.
 ///
 /// A request lives in `pending_` from its admission to its one completion. Meanwhile it is either under way, on a
 /// route, or waits for one. Each time that it is sent again its `attempt` grows, and only an answer to the last attempt
@@ -77,9 +82,13 @@ class SessionState : public std::enable_shared_from_this<SessionState> {
   /// An id for `submit`.
   std::uint64_t next_id();
 
-  /// Takes a request or refuses it; the handler is called once, never from within this function.
-  void submit(std::uint64_t id, const Values& inputs, const RequestOptions& options, Session::Handler handler,
-              std::optional<std::size_t> fixed_route = std::nullopt);
+  /// Takes a request or refuses it; the handler is called once, on the runtime's thread or the one that closes, never
+  /// from within this function.
+  void submit(std::uint64_t id, const Values& inputs, const RequestOptions& options, Session::Handler handler);
+
+  /// Takes a request or refuses it, and blocks until its answer. Not on the runtime's thread.
+  Result<Value> infer(const Values& inputs, const RequestOptions& options,
+                      std::optional<std::size_t> fixed_route = std::nullopt);
 
   /// Completes a request with Cancelled if it has had no completion yet. Its worker is not interrupted.
   void cancel(std::uint64_t id);
@@ -104,8 +113,16 @@ class SessionState : public std::enable_shared_from_this<SessionState> {
  private:
   using Clock = std::chrono::steady_clock;
 
+  /// A thread that waits in `infer`. Guarded by `mutex_`.
+  struct Caller {
+    const std::thread::id thread = std::this_thread::get_id();
+    std::condition_variable changed;  ///< It has its answer, or nobody reads results any more.
+    std::optional<Result<Value>> answer;
+  };
+  using Receiver = std::variant<Session::Handler, Caller*>;
+
   struct Pending {
-    Session::Handler handler;
+    Receiver receiver;
     Clock::time_point submitted;
     Clock::time_point deadline;
     bool own_deadline = false;  ///< It is the caller's, not the session's.
@@ -120,7 +137,7 @@ class SessionState : public std::enable_shared_from_this<SessionState> {
   };
   using PendingMap = std::unordered_map<std::uint64_t, Pending>;
 
-  /// A request that has had its one completion, but for the call of its handler.
+  /// A request that has had its one completion, but its receiver does not know.
   struct Done {
     std::uint64_t request;
     Pending entry;
@@ -134,7 +151,7 @@ class SessionState : public std::enable_shared_from_this<SessionState> {
     boost::asio::steady_timer restart;
     bool ended = false;              ///< The worker has died, or has been killed for a stall.
     bool left_dead = false;          ///< It has died before repairs began.
-    std::string violation;           ///< What it was killed for, if it broke the protocol.
+    std::string violation;           ///< What it was killed for, if it broke the protocol. `results_mutex_`.
     Clock::time_point next_standby;  ///< When the next one may be made.
     unsigned fruitless_deaths = 0;   ///< In a row, each without a completed request.
     // When it last moved on, and how long its node had been throttled by then.
@@ -147,8 +164,8 @@ class SessionState : public std::enable_shared_from_this<SessionState> {
   // -- the way in (session_state.cpp) --
   /// A place for the request's input. Counted in `arriving_` until it is pending.
   Result<std::shared_ptr<const ipc::InputArena::Slot>> reserve();
-  std::optional<Error> admit(std::uint64_t id, const Values& inputs, const RequestOptions& options,
-                             Session::Handler& handler, std::optional<std::size_t> fixed_route);
+  std::optional<Error> admit(std::uint64_t id, const Values& inputs, const RequestOptions& options, Receiver& receiver,
+                             std::optional<std::size_t> fixed_route);
   enum class Placed { sent, must_wait, nowhere };
   Placed place(std::uint64_t id, Pending& request);
   std::optional<std::size_t> choose_route();
@@ -160,8 +177,12 @@ class SessionState : public std::enable_shared_from_this<SessionState> {
   void count_in_flight(std::size_t route, int change);
   PendingMap::iterator take(PendingMap::iterator entry, Result<Value> result, std::vector<Done>& done);
 
-  // -- the way out --
+  // -- the way out (session_answers.cpp) --
   void listen();
+  void on_bell();
+  void see_to_a_reader();
+  bool spin_for_results();
+  void wait_as_reader();
   /// What a worker says of a request.
   struct Finished {
     std::uint64_t request;
@@ -173,10 +194,12 @@ class SessionState : public std::enable_shared_from_this<SessionState> {
   [[nodiscard]] std::vector<Finished> take_results();
   /// What a worker writes cannot be trusted any more; its end is seen elsewhere.
   void break_with(std::size_t stage, const Error& violation);
-  void complete_all(std::vector<Finished> all);
+  [[nodiscard]] std::vector<Done> collect();
   /// Traces and delivers. Not under the mutex: a handler may do anything, closing the session included.
   void finish(const std::vector<Done>& done);
-  void trace(const Done& done) const noexcept;
+  void finish_on_runtime(std::vector<Done> done);
+  void deliver(const Done& done);
+  static void call_handler(const Session::Handler& handler, const Result<Value>& result) noexcept;
 
   // -- what goes wrong (session_faults.cpp) --
   Result<void> watch_for_death(std::size_t stage);
@@ -215,21 +238,29 @@ class SessionState : public std::enable_shared_from_this<SessionState> {
   /// While it lives, `close` ends this worker so that nothing waits for it.
   class InTheMaking;
 
-  [[nodiscard]] bool is_closed() const;
+  // -- what it tells (session_reports.cpp) --
+  void trace(const Done& done) const noexcept;
   /// What a stage has done, its former workers included.
   [[nodiscard]] StageReport with_past(std::size_t stage) const;
+
+  [[nodiscard]] bool is_closed() const;
 
   /// A request that so many workers died of is not sent to another.
   static constexpr unsigned enough_deaths = 2;
 
+  static constexpr unsigned session_bits = 40;  ///< Above them, a request's id in a trace is the session's number.
+
   SessionParts parts_;
   const std::uint64_t trace_ids_;  ///< Added to the ids of its requests: several sessions may share a trace.
-  boost::asio::posix::stream_descriptor bell_wait_;
+  boost::asio::posix::stream_descriptor bell_wait_;  ///< Open while the runtime's thread waits for the bell.
+  ipc::UniqueFd bell_fd_;                            ///< What it will wait on, while it does not.
   boost::asio::steady_timer sweep_timer_;
   std::vector<Watch> watches_;          ///< Index: stage. Used on the runtime's thread.
   std::deque<std::size_t> to_repair_;   ///< As above. One at a time: while one is made, no worker is replaced.
   std::deque<std::size_t> to_prepare_;  ///< As above: stages that are to have a standby.
   bool making_ = false;                 ///< As above.
+
+  std::mutex results_mutex_;  // guards the consumers' ends; taken before the next one
 
   mutable std::mutex mutex_;         // guards what follows, the producers' ends and the policy's view
   std::condition_variable changed_;  ///< Of `pending_` when draining, and of `done_elsewhere_`.
@@ -243,6 +274,9 @@ class SessionState : public std::enable_shared_from_this<SessionState> {
   std::size_t arriving_ = 0;
   std::size_t under_way_ = 0;
   PendingMap pending_;
+  std::vector<Caller*> callers_;                     ///< The longest waiting first.
+  Caller* reader_ = nullptr;                         ///< One of them, which waits for the bell.
+  bool listening_ = true;                            ///< The runtime's thread waits for the bell, or is about to.
   std::set<std::pair<int, std::uint64_t>> waiting_;  ///< Minus the priority, and id: in the order of their turn.
   std::vector<WorkerState> states_;
   std::vector<NodeView> views_;    ///< By stage: what the Monitor saw last of its node.

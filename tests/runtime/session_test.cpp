@@ -109,6 +109,55 @@ TEST_CASE("many threads call at once, and every answer belongs to its request") 
   CHECK(wrong == 0);
 }
 
+TEST_CASE("blocked callers read one another's answers, and handlers stay on the runtime's thread") {
+  const Model model = small_model();
+  Runtime runtime = two_nodes();
+  SessionOptions options;
+  options.form = Form::Plain;
+  options.max_in_flight = 12;
+  options.max_waiting = 4;
+  options.spin = std::chrono::microseconds(GENERATE(0, 200));
+  Session session = runtime
+                        .open(model, plan_of({pipeline({{"a", 0, 1}, {"b", 2, model.layer_count() - 1}})}),
+                              random_inputs({3, 4}, 1).front(), options)
+                        .value();
+  std::atomic<int> wrong = 0;
+  const auto check = [&](const Values& input, const Result<Value>& answer, bool may_be_late) {
+    if (!answer && may_be_late && answer.error().code == Errc::DeadlineExceeded) return;
+    if (!answer || !compare(*answer, whole_answer(model, input)).bit_equal) ++wrong;
+  };
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < 3; ++thread) {
+    threads.emplace_back([&, thread] {
+      for (int call = 0; call < 60; ++call) {
+        const Values input{at::full({3, 4}, 0.01 * (thread * 60 + call))};
+        RequestOptions wanted;  // Some end while their caller waits at the bell.
+        if (call % 5 == 0) wanted.deadline = std::chrono::steady_clock::now() + std::chrono::microseconds(80);
+        check(input, session.infer(input, wanted), call % 5 == 0);
+      }
+    });
+  }
+  std::atomic<std::thread::id> handlers_thread{};
+  std::atomic<int> elsewhere = 0;
+  for (int call = 0; call < 60; ++call) {
+    const Values input{at::full({3, 4}, -0.01 * call)};
+    std::promise<Result<Value>> promise;
+    session.async_infer(input, [&](Result<Value> answer) {
+      const auto here = std::this_thread::get_id();
+      auto first = std::thread::id();
+      if (!handlers_thread.compare_exchange_strong(first, here) && first != here) ++elsewhere;
+      promise.set_value(std::move(answer));
+    });
+    check(input, promise.get_future().get(), false);
+    if (call % 7 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));  // Now and then none is on its way.
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(wrong == 0);
+  CHECK(elsewhere == 0);
+  CHECK(handlers_thread.load() != std::this_thread::get_id());
+  CHECK(session.infer({at::ones({3, 4})}).has_value());
+}
+
 TEST_CASE("pipelines share a stage, and the scheduler uses both candidates of the next") {
   const Model model = small_model();
   const std::size_t last = model.layer_count() - 1;

@@ -81,9 +81,9 @@ struct SessionOptions {
   /// it is killed, replaced, and its requests are sent again. 20 times its mean service time is waited at least, up to
   /// `request_timeout`; see `stall_limit`.
   std::chrono::milliseconds stall_timeout{10'000};
-  /// How long a worker looks for its next message before it sleeps, 10 ms at the most. Saves a wake-up (25 to 40 us
-  /// between CPUs) where requests follow one another closely, and burns the CPU quota of its node meanwhile: for nodes
-  /// with CPUs to spare.
+  /// How long a worker looks for its next message, and a caller of `infer` for its answer, before it sleeps; 10 ms at
+  /// the most. Saves a wake-up (15 us between CPUs, 40 to 120 where one has slept for long) and burns a CPU meanwhile,
+  /// a worker that of its node's quota: for nodes and hosts with CPUs to spare.
   std::chrono::microseconds spin{0};
   /// Keeps for each stage a second worker, started and loaded, that takes the place of one that dies. It waits within
   /// the same node's limits: give the node the memory of both.
@@ -140,7 +140,8 @@ class Session {
   ~Session();
 
   /// Runs one request and blocks until its answer. The answer owns its memory. A request whose worker dies is sent
-  /// again; its answer comes once.
+  /// again; its answer comes once. The calling thread takes its answer from the worker itself, and meanwhile those of
+  /// other callers, so that no other thread has to wake up in between.
   /// @error InputMismatch; Overloaded at once when as many requests are in flight as are admitted; ExecutionFailed with
   /// the model's own message; MessageTooLarge; DeadlineExceeded, WorkerUnresponsive after the session's time-out;
   /// RequestKillsWorker, or OutOfMemory, for one that two workers died of; StateLost and WorkerDied for models that

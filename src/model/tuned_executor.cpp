@@ -5,9 +5,13 @@
 
 #include <amp4ec/model/compare.hpp>
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <chrono>
+#include <ctime>
 #include <optional>
+#include <utility>
 
 #include <malloc.h>
 
@@ -20,8 +24,9 @@ using Clock = std::chrono::steady_clock;
 // Half of what a session accepts unless told otherwise: other inputs may differ more than these.
 constexpr double tolerance = 5e-5;
 
-// The least of a few runs, taken in turns: a throttled node pauses in some of them. Short runs are repeated more often,
-// since a neighbour's work weighs more on them; where one run takes long, it tells enough, also if it is the first.
+// The least of a few runs, taken in turns: the machine's speed changes. Short runs are repeated more often,
+// since a neighbour's work weighs more on them; where one run takes long, one round tells enough. One there is always:
+// the second run needs more memory than the first, and a segment's need must not depend on how fast its node is.
 constexpr int least_rounds = 3;
 constexpr int most_rounds = 6;
 constexpr std::chrono::milliseconds long_enough{30};
@@ -32,9 +37,29 @@ bool are_equal(const Values& answer, const Values& expected) {
                     [](const Value& a, const Value& b) { return compare(a, b).relative_error <= tolerance; });
 }
 
-Clock::duration time_of(SegmentExecutor& executor, const Values& inputs) {
-  const auto start = Clock::now();
-  return executor.run(inputs) ? Clock::now() - start : Clock::duration::max();
+/// What runs are compared by. One thread's is its CPU time: a throttled node pauses in some runs, and always in those
+/// of the same executor where a pair of runs takes as long as the quota lasts. Of several threads it is what passes.
+std::chrono::nanoseconds now() {
+  if (at::get_num_threads() > 1) return Clock::now().time_since_epoch();
+  timespec time{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+}
+
+struct Run {
+  Result<Values> answer;
+  std::chrono::nanoseconds time;
+};
+
+Run timed_run(SegmentExecutor& executor, const Values& inputs) {
+  const auto start = now();
+  auto answer = executor.run(inputs);
+  return {std::move(answer), now() - start};
+}
+
+std::chrono::nanoseconds time_of(SegmentExecutor& executor, const Values& inputs) {
+  const Run run = timed_run(executor, inputs);
+  return run.answer ? run.time : std::chrono::nanoseconds::max();
 }
 
 Values copies_of(const Values& values) {
@@ -44,19 +69,18 @@ Values copies_of(const Values& values) {
 }
 
 /// How long the candidate takes compared with the plain executor; empty when it is not possible or not equal.
-std::optional<double> time_ratio(const Candidate& candidate, SegmentExecutor& plain, Clock::duration plain_first,
-                                 const Values& inputs, const Values& expected) try {
+std::optional<double> time_ratio(const Candidate& candidate, SegmentExecutor& plain,
+                                 std::chrono::nanoseconds plain_first, bool is_long, const Values& inputs,
+                                 const Values& expected) try {
   const auto executor = candidate.make();
   malloc_trim(0);  // As below: LibTorch has made and freed copies of the weights.
-  const auto start = Clock::now();
-  auto answer = executor->run(inputs);
-  const auto first = Clock::now() - start;
+  auto [answer, time] = timed_run(*executor, inputs);
   if (!answer || !are_equal(*answer, expected)) return std::nullopt;
   *answer = {};  // Its memory is the next run's.
   auto plain_time = plain_first;
-  auto time = first;
   const auto compared = Clock::now();
-  for (int round = 0; round < most_rounds && plain_first < long_run; ++round) {
+  for (int round = 0; round < most_rounds; ++round) {
+    if (round >= 1 && is_long) break;
     if (round >= least_rounds && Clock::now() - compared >= long_enough) break;
     plain_time = std::min(plain_time, time_of(plain, inputs));
     time = std::min(time, time_of(*executor, inputs));
@@ -70,15 +94,16 @@ std::optional<double> time_ratio(const Candidate& candidate, SegmentExecutor& pl
 
 Result<Values> TunedExecutor::tune(const Values& inputs) try {
   const auto start = Clock::now();
-  auto answer = executor_->run(inputs);
-  const auto plain = Clock::now() - start;
+  auto [answer, plain] = timed_run(*executor_, inputs);
+  const bool is_long = Clock::now() - start >= long_run;
   if (!answer) return answer;            // These inputs say nothing about the candidates.
   Values expected = copies_of(*answer);  // An answer may lie in what the next call changes.
   *answer = {};
   const Candidate* best = nullptr;
   double best_ratio = 1;  // Of its time to the plain one's, taken in turns: the machine's speed changes.
   for (const Candidate& candidate : candidates_) {
-    if (const auto ratio = time_ratio(candidate, *executor_, plain, inputs, expected); ratio && *ratio < best_ratio) {
+    const auto ratio = time_ratio(candidate, *executor_, plain, is_long, inputs, expected);
+    if (ratio && *ratio < best_ratio) {
       best = &candidate;
       best_ratio = *ratio;
     }

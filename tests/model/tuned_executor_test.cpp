@@ -9,9 +9,12 @@
 
 #include <amp4ec/model/compare.hpp>
 
+#include <ATen/Parallel.h>
+
 #include <array>
 #include <chrono>
 #include <cstring>
+#include <ctime>
 #include <memory>
 #include <new>
 #include <span>
@@ -27,24 +30,46 @@ using amp4ec::detail::TunedExecutor;
 
 namespace {
 
-/// Doubles its input, with an error and a delay.
+std::chrono::nanoseconds cpu_time() {
+  timespec time{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+}
+
+/// Doubles its input, with an error; works for a while, after a pause.
 class Fake final : public SegmentExecutor {
  public:
-  Fake(std::chrono::milliseconds delay, double error) : delay_(delay), error_(error) {}
+  Fake(std::chrono::milliseconds work, double error, std::chrono::milliseconds pause = {})
+      : work_(work), error_(error), pause_(pause) {}
   Result<Values> run(const Values& inputs) override {
-    std::this_thread::sleep_for(delay_);
+    std::this_thread::sleep_for(pause_);
+    for (const auto start = cpu_time(); cpu_time() - start < work_;) {
+    }
     if (inputs.front().tensor().numel() == 0) return Error{Errc::ExecutionFailed, "nothing to double"};
     return Values{Value(inputs.front().tensor() * (2.0 + error_))};
   }
 
  private:
-  std::chrono::milliseconds delay_;
+  std::chrono::milliseconds work_;
   double error_;
+  std::chrono::milliseconds pause_;
 };
 
-Candidate fake(const char* name, std::chrono::milliseconds delay, double error) {
-  return {name, [=] { return std::make_unique<Fake>(delay, error); }};
+Candidate fake(const char* name, std::chrono::milliseconds work, double error, std::chrono::milliseconds pause = {}) {
+  return {name, [=] { return std::make_unique<Fake>(work, error, pause); }};
 }
+
+/// LibTorch's number of threads, for as long as it lives.
+class Threads {
+ public:
+  explicit Threads(int count) { at::set_num_threads(count); }
+  ~Threads() { at::set_num_threads(before_); }
+  Threads(const Threads&) = delete;
+  Threads& operator=(const Threads&) = delete;
+
+ private:
+  const int before_ = at::get_num_threads();
+};
 
 const Values four{Value(at::full({3}, 4.0))};
 
@@ -68,6 +93,12 @@ TEST_CASE("the fastest executor that answers equally is used") {
   CHECK(chosen_of({fake("nearly equal", 1ms, 2e-5)}) == "nearly equal");
   CHECK(chosen_of({fake("wrong", 0ms, 1e-3), fake("right", 1ms, 0)}) == "right");
   CHECK(chosen_of({fake("wrong", 0ms, 1e-3)}) == "plain");
+}
+
+TEST_CASE("the pauses of a throttled node do not count in the choice of an executor") {
+  const Threads one(1);
+  CHECK(chosen_of({fake("fast, held back", 1ms, 0, 40ms)}) == "fast, held back");
+  CHECK(chosen_of({fake("slow", 30ms, 0)}) == "plain");
 }
 
 TEST_CASE("an executor that cannot be made or does not run is passed over") {

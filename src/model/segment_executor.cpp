@@ -250,7 +250,12 @@ std::unique_ptr<SegmentExecutor> build(const jit::Module& module, std::size_t ou
   const std::vector candidates{optimized, in_form("frozen", detail::optimize_frozen)};
   if (chosen == plain.name) return plain.make();
   for (const detail::Candidate& candidate : candidates) {
-    if (candidate.name == chosen) return candidate.make();
+    if (candidate.name != chosen) continue;
+    try {
+      return candidate.make();
+    } catch (const std::exception&) {
+      // Chosen for other layers, or by another LibTorch.
+    }
   }
   return std::make_unique<detail::TunedExecutor>(plain.make(), candidates);
 }

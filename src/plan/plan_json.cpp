@@ -14,17 +14,20 @@ namespace {
 namespace json = boost::json;
 
 json::object stage_to_json(const Stage& stage) {
-  return {{"node", stage.node},
-          {"first_layer", stage.first_layer},
-          {"last_layer", stage.last_layer},
-          {"leaf_modules", stage.leaf_modules},
-          {"time_us", stage.time_us},
-          {"memory_bytes", stage.memory.count},
-          {"crossing_bytes", stage.crossing.count}};
+  json::object object{{"node", stage.node},
+                      {"first_layer", stage.first_layer},
+                      {"last_layer", stage.last_layer},
+                      {"leaf_modules", stage.leaf_modules},
+                      {"time_us", stage.time_us},
+                      {"memory_bytes", stage.memory.count},
+                      {"crossing_bytes", stage.crossing.count}};
+  if (!stage.form.empty()) object["form"] = stage.form;
+  return object;
 }
 
 Stage read_stage(const detail::JsonReader& reader) {
-  reader.allow_only({"node", "first_layer", "last_layer", "leaf_modules", "time_us", "memory_bytes", "crossing_bytes"});
+  reader.allow_only(
+      {"node", "first_layer", "last_layer", "leaf_modules", "time_us", "memory_bytes", "crossing_bytes", "form"});
   Stage stage;
   reader.read("node", stage.node);
   reader.read("first_layer", stage.first_layer);
@@ -33,6 +36,7 @@ Stage read_stage(const detail::JsonReader& reader) {
   reader.read_if_present("time_us", stage.time_us);
   reader.read_if_present("memory_bytes", stage.memory);
   reader.read_if_present("crossing_bytes", stage.crossing);
+  reader.read_if_present("form", stage.form);
   return stage;
 }
 

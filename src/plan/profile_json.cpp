@@ -84,6 +84,11 @@ json::object profile_to_json(const Profile& profile) {
                                     {"time_us", segment.us},
                                     {"memory_bytes", segment.memory.count}});
   }
+  json::array forms;
+  for (const FoundForm& found : profile.found_forms) {
+    forms.push_back(
+        json::object{{"first_layer", found.first_layer}, {"last_layer", found.last_layer}, {"name", found.name}});
+  }
   json::array leaves;
   for (const LeafModule& leaf : graph.leaves) {
     leaves.push_back(json::object{{"name", leaf.name}, {"cost", leaf.cost}, {"first_layer", leaf.first_layer}});
@@ -104,6 +109,7 @@ json::object profile_to_json(const Profile& profile) {
           {"layers", std::move(layers)},
           {"cuts", std::move(cuts)},
           {"segments", std::move(segments)},
+          {"found_forms", std::move(forms)},
           {"leaves", std::move(leaves)}};
 }
 
@@ -144,6 +150,14 @@ Result<Profile> read_profile(std::string_view text) {
       segment.read("last_layer", read.last_layer);
       segment.read("time_us", read.us);
       segment.read("memory_bytes", read.memory);
+    });
+  }
+  if (reader.has("found_forms")) {
+    reader.read_each("found_forms", [&](const detail::JsonReader& form) {
+      FoundForm& read = profile.found_forms.emplace_back();
+      form.read("first_layer", read.first_layer);
+      form.read("last_layer", read.last_layer);
+      form.read("name", read.name);
     });
   }
   reader.read_each("leaves", [&](const detail::JsonReader& leaf) {

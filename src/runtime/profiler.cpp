@@ -22,8 +22,11 @@ namespace {
 
 // Over all segments, one after the other, so that no phase of a busy machine (its clock, its neighbours) weighs on all
 // measurements of a segment: the least time counts, and most memory. A planner picks the cuts that look cheapest, so
-// noise misleads it.
-constexpr std::size_t passes = 2;
+// noise misleads it: where it is strong, and times still fall, there are more passes.
+constexpr std::size_t least_passes = 2;
+constexpr std::size_t most_passes = 4;
+constexpr double falls = 0.95;    // A time has, by a measurement that is less than this part of it.
+constexpr double few_fall = 0.1;  // Of all, and there need be no pass more.
 
 std::string processor_name() {
   std::ifstream cpuinfo("/proc/cpuinfo");
@@ -34,70 +37,102 @@ std::string processor_name() {
   return "unknown";
 }
 
+/// What was measured, the least times and the most memory.
+struct Measured {
+  Need whole;
+  std::map<std::size_t, CutCost> cuts;
+  std::vector<SegmentCost> segments;
+};
+
 /// Measures what a profile wants to know, pass after pass.
 class Profiling {
  public:
-  Profiling(RuntimeState& runtime, const Model& model, Profile& profile, ipc::MemoryFile inputs, Form form,
+  Profiling(RuntimeState& runtime, const Model& model, const LayerGraph& graph, ipc::MemoryFile inputs, Form form,
             const ProfileOptions& options)
-      : profile_(profile),
+      : graph_(graph),
         options_(options),
         inputs_(std::move(inputs)),
-        last_(profile.graph.layers.size() - 1),
+        last_(graph.layers.size() - 1),
         meter_(runtime, model, form, options) {}
 
-  /// The whole model, these cuts, in order, and these segments, each from after one of the cuts to another.
-  Result<void> measure(bool whole, const std::set<std::size_t>& cuts, std::vector<SegmentCost>& segments) {
+  /// The whole model, these cuts, and these segments, each from after one of the cuts to another.
+  Result<Measured> measure(const std::set<std::size_t>& cuts, std::vector<SegmentCost> segments) {
+    Measured all;
+    all.segments = std::move(segments);
     std::map<std::size_t, ipc::MemoryFile> crossings;  // by cut: what the segment before it hands to the one after it
     for (const std::size_t cut : cuts) {
-      auto crossing = ipc::MemoryFile::create("amp4ec-crossing", profile_.graph.cuts[cut].message);
+      auto crossing = ipc::MemoryFile::create("amp4ec-crossing", graph_.cuts[cut].message);
       if (!crossing) return crossing.error();
       crossings.emplace(cut, std::move(*crossing));
-      profile_.cut_costs[cut].measured = true;
+      all.cuts[cut].measured = true;
     }
-    steps_ = passes * ((whole ? 1 : 0) + 2 * cuts.size() + segments.size());
-    for (std::size_t pass = 0; pass < passes; ++pass) {
-      if (whole) {
-        if (auto done = add(0, last_, inputs_, nullptr, profile_.whole_us, profile_.whole_memory); !done) return done;
-      }
-      for (const std::size_t cut : cuts) {
-        CutCost& cost = profile_.cut_costs[cut];
+    const std::size_t in_pass = 1 + 2 * cuts.size() + all.segments.size();
+    for (std::size_t pass = 0; pass < most_passes; ++pass) {
+      if (pass >= least_passes && static_cast<double>(fallen_) <= few_fall * static_cast<double>(in_pass)) break;
+      fallen_ = 0;
+      steps_ = in_pass * std::max(pass + 1, least_passes);
+      auto done = add(0, last_, inputs_, nullptr, all.whole.us, all.whole.memory, &all.whole.spread);
+      if (!done) return done.error();
+      for (auto& [cut, cost] : all.cuts) {
         const ipc::MemoryFile& crossing = crossings.at(cut);
-        if (auto done = add(0, cut, inputs_, &crossing, cost.prefix_us, cost.prefix_memory); !done) return done;
-        if (auto done = add(cut + 1, last_, crossing, nullptr, cost.suffix_us, cost.suffix_memory); !done) return done;
+        done = add(0, cut, inputs_, &crossing, cost.prefix_us, cost.prefix_memory);
+        if (done) done = add(cut + 1, last_, crossing, nullptr, cost.suffix_us, cost.suffix_memory);
+        if (!done) return done.error();
       }
-      for (SegmentCost& segment : segments) {
+      for (SegmentCost& segment : all.segments) {
         const ipc::MemoryFile& inputs = crossings.at(segment.first_layer - 1);
-        if (auto done = add(segment.first_layer, segment.last_layer, inputs, nullptr, segment.us, segment.memory);
-            !done)
-          return done;
+        done = add(segment.first_layer, segment.last_layer, inputs, nullptr, segment.us, segment.memory);
+        if (!done) return done.error();
       }
     }
-    return {};
+    return all;
   }
 
-  /// After `measure` with the whole model.
+  /// After `measure`.
   Result<Contention> contention() { return meter_.contention(0, last_, inputs_); }
 
   [[nodiscard]] Bytes base_memory() const { return meter_.base_memory(); }
 
+  /// Notes the forms of all that was measured, in the place of what is known of them.
+  void note_forms(const Measured& measured, std::vector<FoundForm>& forms) const {
+    note_form(0, last_, forms);
+    for (const auto& entry : measured.cuts) {
+      note_form(0, entry.first, forms);
+      note_form(entry.first + 1, last_, forms);
+    }
+    for (const SegmentCost& segment : measured.segments) note_form(segment.first_layer, segment.last_layer, forms);
+  }
+
  private:
-  /// Keeps the least time and the most memory.
+  void note_form(std::size_t first, std::size_t last, std::vector<FoundForm>& forms) const {
+    const std::string& name = meter_.found_form(first, last);
+    if (name.empty()) return;
+    std::erase_if(forms,
+                  [&](const FoundForm& known) { return known.first_layer == first && known.last_layer == last; });
+    forms.push_back({first, last, name});
+  }
+
+  /// Keeps the least time, the most memory and the largest spread.
   Result<void> add(std::size_t first, std::size_t last, const ipc::MemoryFile& inputs, const ipc::MemoryFile* outputs,
-                   double& us, Bytes& memory) {
+                   double& us, Bytes& memory, double* spread = nullptr) {
     const auto need = meter_.measure(first, last, inputs, outputs);
     if (!need) return need.error();
+    if (need->us < falls * us) ++fallen_;
     us = us == 0 ? need->us : std::min(us, need->us);
-    memory = std::max(memory, need->memory);
-    if (first == 0 && last == last_) profile_.spread = std::max(profile_.spread, need->spread);
+    // What it writes for the next stage is charged to it: one message that is read and one that waits.
+    const bool writes = last < last_ && need->memory.count > 0;
+    memory = std::max(memory, writes ? need->memory + 2 * graph_.cuts[last].message : need->memory);
+    if (spread != nullptr) *spread = std::max(*spread, need->spread);
     if (options_.progress) options_.progress(++step_, steps_);
     return {};
   }
 
-  Profile& profile_;
+  const LayerGraph& graph_;
   const ProfileOptions& options_;
   ipc::MemoryFile inputs_;
   std::size_t last_;
   SegmentMeter meter_;
+  std::size_t fallen_ = 0;  ///< In this pass.
   std::size_t step_ = 0;
   std::size_t steps_ = 0;
 };
@@ -133,9 +168,14 @@ Result<Profile> measure_profile(RuntimeState& runtime, const Model& model, const
   profile.cut_costs.resize(profile.graph.cuts.size());
 
   const auto cuts = choose_cuts(profile.graph, options.max_cuts);
-  std::vector<SegmentCost> none;
-  Profiling profiling(runtime, model, profile, std::move(*inputs), options.form, options);
-  if (auto done = profiling.measure(true, {cuts.begin(), cuts.end()}, none); !done) return done.error();
+  Profiling profiling(runtime, model, profile.graph, std::move(*inputs), options.form, options);
+  const auto measured = profiling.measure({cuts.begin(), cuts.end()}, {});
+  if (!measured) return measured.error();
+  profile.whole_us = measured->whole.us;
+  profile.whole_memory = measured->whole.memory;
+  profile.spread = measured->whole.spread;
+  for (const auto& [cut, cost] : measured->cuts) profile.cut_costs[cut] = cost;
+  profiling.note_forms(*measured, profile.found_forms);
   auto contention = profiling.contention();
   if (!contention) return contention.error();
   profile.contention = *contention;
@@ -171,14 +211,26 @@ Result<std::size_t> refine_profile(RuntimeState& runtime, Profile& profile, cons
   if (cuts.empty()) return std::size_t{0};
   auto inputs = share_inputs(model, example);
   if (!inputs) return inputs.error();
+  Profiling profiling(runtime, model, profile.graph, std::move(*inputs), *form, options);
+  auto measured = profiling.measure(cuts, std::move(segments));
+  if (!measured) return measured.error();
   Profile refined = profile;  // All or nothing.
-  // A cut that was interpolated begins anew; one that was measured is measured better.
-  for (const std::size_t cut : cuts) {
-    if (!refined.cut_costs[cut].measured) refined.cut_costs[cut] = {};
+  // The machine may be slower than when the profile was made, or quicker: the whole model tells.
+  const double speed = profile.whole_us / measured->whole.us;
+  for (auto& [cut, cost] : measured->cuts) {
+    cost.prefix_us *= speed;
+    cost.suffix_us *= speed;
+    // A cut that was interpolated begins anew; one that was measured is measured better.
+    if (CutCost& known = refined.cut_costs[cut]; known.measured) {
+      known = {std::min(known.prefix_us, cost.prefix_us), std::min(known.suffix_us, cost.suffix_us), true,
+               std::max(known.prefix_memory, cost.prefix_memory), std::max(known.suffix_memory, cost.suffix_memory)};
+    } else {
+      known = cost;
+    }
   }
-  Profiling profiling(runtime, model, refined, std::move(*inputs), *form, options);
-  if (auto done = profiling.measure(false, cuts, segments); !done) return done.error();
-  refined.segments.insert(refined.segments.end(), segments.begin(), segments.end());
+  for (SegmentCost& segment : measured->segments) segment.us *= speed;
+  refined.segments.insert(refined.segments.end(), measured->segments.begin(), measured->segments.end());
+  profiling.note_forms(*measured, refined.found_forms);
   fit_profile(refined);
   const std::size_t before = count_measured(profile);
   profile = std::move(refined);

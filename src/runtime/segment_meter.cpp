@@ -31,25 +31,29 @@ constexpr std::size_t least_runs = 3;
 
 Result<Need> SegmentMeter::measure(std::size_t first, std::size_t last, const ipc::MemoryFile& inputs,
                                    const ipc::MemoryFile* outputs) {
-  std::string& chosen = chosen_[{first, last}];
+  Known& known = known_[{first, last}];
   auto segment = model_.segment(first, last);
   if (!segment) return segment.error();
   std::unique_ptr<StageWorker> own;
-  std::unique_ptr<StageWorker>& place = chosen.empty() ? own : timing_;
+  std::unique_ptr<StageWorker>& place = known.measurements == 1 ? own : shared_;
   if (!place) {
     auto started = StageWorker::start(runtime_, nullptr, 0);
     if (!started) return started.error();
     place = std::move(*started);
   }
   StageWorker& worker = *place;
-  if (auto loaded = load(worker, *segment, chosen); !loaded) return loaded.error();
+  if (auto loaded = load(worker, *segment, known.form); !loaded) return loaded.error();
   if (auto sent = worker.begin_measure(inputs, {warm_runs, options_.runs, 0}, outputs); !sent) return sent.error();
   const auto measured = worker.finish_measure(options_.timeout);
   if (!measured) return measured.error();
+  if (known.measurements++ == 0) {
+    auto found = worker.find_chosen_form();
+    if (!found) return found.error();
+    // One that the runtime had learned the form of has not searched.
+    const unsigned threads = RuntimeState::threads_on(nullptr);
+    known.form = found->empty() ? runtime_.segments().form_of(*segment, threads) : std::move(*found);
+  }
   if (!own) return Need{measured->median_us, measured->spread, {}};
-  auto found = worker.find_chosen_form();
-  if (!found) return found.error();
-  chosen = std::move(*found);
   base_memory_ = worker.base_memory();
   return Need{measured->median_us, measured->spread, peak_of(worker)};
 }
@@ -61,7 +65,7 @@ Result<Contention> SegmentMeter::contention(std::size_t first, std::size_t last,
   std::vector<std::unique_ptr<StageWorker>> workers;
   while (workers.size() < cpus) {
     auto worker = StageWorker::start(runtime_, nullptr, 0);
-    if (!worker || !load(**worker, *segment, chosen_[{first, last}])) break;  // No memory for one more.
+    if (!worker || !load(**worker, *segment, known_[{first, last}].form)) break;  // No memory for one more.
     workers.push_back(std::move(*worker));
   }
   if (workers.size() < 2) return Contention{};

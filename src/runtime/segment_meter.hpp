@@ -18,12 +18,12 @@ namespace amp4ec::detail {
 struct Need {
   double us = 0;
   double spread = 0;
-  Bytes memory;  ///< Highest charge of the group of its worker; 0 where no group counts, and in later measurements.
+  Bytes memory;  ///< Highest charge of the group of its worker; 0 where no group counts, and in other measurements.
 };
 
-/// Measures segments one after the other, each in a worker of its own, which runs nowhere else and under no limit. The
-/// first measurement of a segment includes the search for its fastest form, and so all the memory that a session's
-/// first worker needs; later ones take the form that was found. Borrows what it is made of.
+/// Measures segments one after the other, in workers that run nowhere else and under no limit. The first measurement of
+/// a segment includes the search for its fastest form, which the later ones take. The second is done in a worker of its
+/// own and tells its memory. Borrows what it is made of.
 class SegmentMeter {
  public:
   SegmentMeter(RuntimeState& runtime, const Model& model, Form form, const ProfileOptions& options)
@@ -36,6 +36,11 @@ class SegmentMeter {
   /// How much longer a segment takes while every CPU runs it, with a worker for each CPU, but at most
   /// `most_contenders` and as many as there is memory for. For a segment that was measured before.
   Result<Contention> contention(std::size_t first, std::size_t last, const ipc::MemoryFile& inputs);
+
+  /// The form that was found; empty where there was nothing to search.
+  [[nodiscard]] const std::string& found_form(std::size_t first, std::size_t last) const {
+    return known_.at({first, last}).form;
+  }
 
   /// What the last worker had for itself before it loaded a segment.
   [[nodiscard]] Bytes base_memory() const { return base_memory_; }
@@ -53,8 +58,12 @@ class SegmentMeter {
   Form form_;
   const ProfileOptions& options_;
   Bytes base_memory_;
-  std::unique_ptr<StageWorker> timing_;                                ///< For later measurements.
-  std::map<std::pair<std::size_t, std::size_t>, std::string> chosen_;  ///< The form found, by first and last layer.
+  struct Known {
+    std::size_t measurements = 0;
+    std::string form;
+  };
+  std::unique_ptr<StageWorker> shared_;                         ///< For all measurements but the second.
+  std::map<std::pair<std::size_t, std::size_t>, Known> known_;  ///< By first and last layer.
 };
 
 }  // namespace amp4ec::detail

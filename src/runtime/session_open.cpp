@@ -109,6 +109,7 @@ class Opening {
                                        options_.workers, options_.spin);
       if (!worker) return worker.error();
       workers_.push_back(std::move(*worker));
+      if (!stages_[id].form.empty()) workers_.back()->teach_form(*segment, stages_[id].form);
       if (auto sent = workers_.back()->begin_load(*segment, options_.form); !sent) return sent;
       segments_.push_back(std::move(*segment));
     }

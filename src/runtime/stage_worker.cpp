@@ -93,6 +93,11 @@ Result<void> StageWorker::finish_load(std::chrono::nanoseconds timeout) {
   return {};
 }
 
+void StageWorker::teach_form(const Segment& segment, const std::string& form) {
+  if (!runtime_->segments().form_of(segment, threads_).empty()) return;
+  runtime_->segments().remember_form(segment.hash(), threads_, form);
+}
+
 Result<void> StageWorker::learn_form() {
   const auto chosen = find_chosen_form();
   if (!chosen) return chosen.error();

@@ -43,6 +43,10 @@ class StageWorker {
   Result<void> begin_load(const Segment& segment, Form form, const std::string& chosen = {});
   Result<void> finish_load(std::chrono::nanoseconds timeout);
 
+  /// The runtime learns in which form a segment runs fastest with so many threads as this worker has, if it does not
+  /// know.
+  void teach_form(const Segment& segment, const std::string& form);
+
   /// Asks in which form the loaded segment was found to run fastest, so that the worker after this one need not search.
   /// For a worker that has answered.
   Result<void> learn_form();

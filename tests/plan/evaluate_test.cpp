@@ -109,6 +109,14 @@ TEST_CASE("evaluate fills in what is predicted") {
     CHECK(large.advice.find("'b' would need 8.0 MiB, but has 4.0 MiB") != std::string::npos);
     check_refused(check_memory(large, nodes), Errc::PlanInfeasible, "'b' would need 8.0 MiB");
   }
+  SECTION("a stage has the form that was found, or that of the whole model") {
+    CHECK(stages[0].form.empty());
+    Profile searched = profile;
+    searched.found_forms = {{0, 3, "optimized for inference"}, {0, 1, "frozen"}};
+    const Plan formed = evaluate(edited, searched, nodes).value();
+    CHECK(formed.pipelines[0].stages[0].form == "frozen");
+    CHECK(formed.pipelines[0].stages[1].form == "optimized for inference");
+  }
   SECTION("what is not a valid plan is refused") {
     CHECK(evaluate(plan_of({}), profile, nodes).error().code == Errc::PlanInvalid);
     CHECK(evaluate(edited, Profile{}, nodes).error().code == Errc::ProfileInvalid);

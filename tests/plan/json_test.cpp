@@ -62,7 +62,7 @@ TEST_CASE("a plan reads back as it was written") {
 TEST_CASE("a plan file is readable: a stage a line") {
   Plan plan;
   plan.strategy = "even";
-  plan.pipelines = {{{{"high", 0, 3, 4, 1.5, 310_B, 7_B}, {"low", 4, 9, 6, 2, 120_B, 0_B}}}};
+  plan.pipelines = {{{{"high", 0, 3, 4, 1.5, 310_B, 7_B}, {"low", 4, 9, 6, 2, 120_B, 0_B, "frozen"}}}};
   CHECK(write_plan(plan) == R"({
   "schema": 1,
   "model_hash": "",
@@ -72,7 +72,7 @@ TEST_CASE("a plan file is readable: a stage a line") {
     {
       "stages": [
         {"node": "high", "first_layer": 0, "last_layer": 3, "leaf_modules": 4, "time_us": 1.5, "memory_bytes": 310, "crossing_bytes": 7},
-        {"node": "low", "first_layer": 4, "last_layer": 9, "leaf_modules": 6, "time_us": 2, "memory_bytes": 120, "crossing_bytes": 0}
+        {"node": "low", "first_layer": 4, "last_layer": 9, "leaf_modules": 6, "time_us": 2, "memory_bytes": 120, "crossing_bytes": 0, "form": "frozen"}
       ]
     }
   ],
@@ -156,6 +156,7 @@ TEST_CASE("a profile reads back as it was written") {
   profile.process_memory = 8_MiB;
   profile.cut_costs[0].prefix_memory = profile.cut_costs[1].prefix_memory = 20_MiB;
   profile.cut_costs[0].suffix_memory = profile.cut_costs[1].suffix_memory = 80_MiB;
+  profile.found_forms = {{0, 2, "optimized for inference"}, {1, 2, "plain"}};
   profile.input = 602112_B;
   profile.peak_activation = 9_MiB;
   const std::string text = write_profile(profile);

@@ -6,6 +6,7 @@
 #include <amp4ec/plan/validate.hpp>
 #include <amp4ec/runtime/baseline.hpp>
 
+#include <algorithm>
 #include <future>
 #include <numeric>
 
@@ -89,6 +90,13 @@ TEST_CASE("a profile is refined by the stages of a plan, which are no prediction
     CHECK(is_measured(profile, stage.first_layer, stage.last_layer));
   REQUIRE(profile.segments.size() == 1);
   CHECK(profile.segments.front().us > 0);
+  const auto has_form = [&](std::size_t from, std::size_t to) {
+    return std::ranges::any_of(profile.found_forms, [=](const FoundForm& found) {
+      return found.first_layer == from && found.last_layer == to && !found.name.empty();
+    });
+  };
+  CHECK(has_form(0, last));
+  for (const Stage& stage : plan.pipelines.front().stages) CHECK(has_form(stage.first_layer, stage.last_layer));
   CHECK(segment_time_us(profile, first + 1, second) >= profile.segments.front().us);
   CHECK(validate_profile(profile).has_value());
   CHECK(runtime.refine(profile, model, input, plan).value() == 0);

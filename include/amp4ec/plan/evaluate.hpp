@@ -52,8 +52,8 @@ inline Result<void> check_memory(const Plan& plan, std::span<const NodeSpec> nod
   return {};
 }
 
-/// Checks a plan, e.g. one edited by hand, and fills in what is predicted of it: each stage's time, memory, crossing
-/// and leaf modules, `predicted` and `advice`; `gap` becomes unknown (-1).
+/// Checks a plan, e.g. one edited by hand, and fills in what is predicted of it: each stage's time, memory, crossing,
+/// form and leaf modules, `predicted` and `advice`; `gap` becomes unknown (-1).
 ///
 /// Throughput of a pipeline = 1 / max over its stages and links of their times, the stages' by `slowdown_when_full`; of
 /// a plan = the sum over its pipelines. Latency = sum of the times of stages (`stage_alone_us`) and links, of the
@@ -75,6 +75,7 @@ inline Result<Plan> evaluate(Plan plan, const Profile& profile, std::span<const 
       stage.memory = segment_memory(profile, stage.first_layer, stage.last_layer);
       stage.crossing = at_end ? Bytes{} : profile.graph.cuts[stage.last_layer].crossing;
       stage.leaf_modules = leaf_modules(profile.graph, stage.first_layer, stage.last_layer);
+      stage.form = found_form(profile, stage.first_layer, stage.last_layer);
     }
   }
   const double slowdown = slowdown_when_full(profile, nodes);

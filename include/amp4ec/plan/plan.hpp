@@ -19,6 +19,7 @@ struct Stage {
   double time_us = 0;            ///< Predicted service time of one request, the node's quota included.
   Bytes memory;                  ///< Predicted peak of the worker.
   Bytes crossing;                ///< Bytes handed to the next stage; 0 at the end.
+  std::string form{};            ///< Its worker's, where the profile knows it (`found_form`); else the worker searches.
 
   bool operator==(const Stage&) const = default;
 };

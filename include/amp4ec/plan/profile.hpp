@@ -37,6 +37,16 @@ struct SegmentCost {
   bool operator==(const SegmentCost&) const = default;
 };
 
+/// Which of LibTorch's forms of a segment was the fastest when it was measured, and equal: "plain", "frozen" or
+/// "optimized for inference".
+struct FoundForm {
+  std::size_t first_layer = 0;
+  std::size_t last_layer = 0;
+  std::string name;
+
+  bool operator==(const FoundForm&) const = default;
+};
+
 /// What it costs that CPUs share caches and memory: the time of the whole model on each of `cpus` CPUs at once, over
 /// its time on one while the others have nothing to do.
 struct Contention {
@@ -62,9 +72,12 @@ struct Profile {
   /// Stages that a planner chose and that were then measured (`Runtime::refine`); these figures count instead of
   /// predictions. Each segment once.
   std::vector<SegmentCost> segments;
+  /// Of every segment that was measured and has several. Workers that are told need not search, which takes time and
+  /// more memory than they need after it.
+  std::vector<FoundForm> found_forms;
 
-  /// Peak of a worker that runs the whole model, from its start: it searches for the fastest form too. 0: not measured,
-  /// since no cgroup counted it; then memory is estimated, from weights and activations.
+  /// Peak of a worker that runs the whole model in the form that was found, from its start. 0: not measured, since no
+  /// cgroup counted it; then memory is estimated, from weights and activations.
   Bytes whole_memory;
   Bytes process_memory;   ///< The least that any worker needs.
   Bytes input;            ///< Bytes of the example's tensors.
@@ -143,6 +156,18 @@ inline bool is_measured(const Profile& profile, std::size_t first, std::size_t l
   return std::any_of(profile.segments.begin(), profile.segments.end(), [&](const SegmentCost& segment) {
     return segment.first_layer == first && segment.last_layer == last;
   });
+}
+
+/// The form that a worker should take for layers first..last: what was found of them or, where they were not measured,
+/// of the whole model; empty where that is not known either.
+inline std::string found_form(const Profile& profile, std::size_t first, std::size_t last) {
+  const auto form_of = [&](std::size_t from, std::size_t to) {
+    return std::find_if(profile.found_forms.begin(), profile.found_forms.end(),
+                        [=](const FoundForm& found) { return found.first_layer == from && found.last_layer == to; });
+  };
+  auto found = form_of(first, last);
+  if (found == profile.found_forms.end()) found = form_of(0, profile.graph.layers.size() - 1);
+  return found == profile.found_forms.end() ? std::string() : found->name;
 }
 
 }  // namespace amp4ec

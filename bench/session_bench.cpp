@@ -485,8 +485,7 @@ void print(std::string_view what, const json::object& row) {
     fmt::print(
         "{:<14} direct {:>8.0f} us ({:.0f} to {:.0f}; {}{}), a worker thread adds {:>5.0f} us (quartiles {:.0f} "
         "and {:.0f}, {:.0f} to {:.0f} in {} pairs), allowed {:.0f}; beside the worker's own time {:.0f} (by "
-        "async_infer "
-        "{:.0f}, spinning {:.0f})\n",
+        "async_infer {:.0f}, spinning {:.0f})\n",
         text("model"), number("direct_us"), number("direct_us_min"), number("direct_us_max"), text("form"),
         row.at("same_form").as_bool() ? "" : ", the fastest: the worker's is not known", number("added_us"),
         number("added_us_q25"), number("added_us_q75"), number("added_us_min"), number("added_us_max"), number("pairs"),

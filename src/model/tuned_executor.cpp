@@ -24,9 +24,9 @@ using Clock = std::chrono::steady_clock;
 // Half of what a session accepts unless told otherwise: other inputs may differ more than these.
 constexpr double tolerance = 5e-5;
 
-// The least of a few runs, taken in turns: the machine's speed changes. Short runs are repeated more often,
-// since a neighbour's work weighs more on them; where one run takes long, one round tells enough. One there is always:
-// the second run needs more memory than the first, and a segment's need must not depend on how fast its node is.
+// The least of a few runs, taken in turns: the machine's speed changes. Short runs are repeated more often, since a
+// neighbour's work weighs more on them; where one run takes long, one round tells enough. One there is always: the
+// second run needs more memory than the first, and a segment's need must not depend on how fast its node is.
 constexpr int least_rounds = 3;
 constexpr int most_rounds = 6;
 constexpr std::chrono::milliseconds long_enough{30};

@@ -38,12 +38,8 @@ Result<Value> read_answer(const ipc::EdgeConsumer::Message& message, const Model
 
 void SessionState::listen() {
   if (is_closed()) return;
-  if (!bell_wait_.is_open()) {
-    boost::system::error_code failed;
-    bell_wait_.assign(bell_fd_.get(), failed);
-    if (failed) return;  // No memory in the kernel: what the bell would tell, the sweep finds.
-    (void)bell_fd_.release();
-  }
+  // Without it, what the bell would tell the sweep finds, and tries again.
+  if (!bell_wait_.is_open() && !assign_duplicate(bell_wait_, parts_.wiring.bell.fd())) return;
   bell_wait_.async_wait(asio::posix::stream_descriptor::wait_read,
                         [weak = weak_from_this()](boost::system::error_code failed) {
                           if (failed) return;
@@ -58,7 +54,8 @@ void SessionState::on_bell() {
     const std::lock_guard lock(mutex_);
     goes_on = callers_.empty();
     if (!goes_on) {  // One of them reads from now on, and each ring would wake this thread as well.
-      bell_fd_.reset(bell_wait_.release());
+      boost::system::error_code ignored;
+      bell_wait_.close(ignored);
       listening_ = false;
       see_to_a_reader();
     }
@@ -102,7 +99,7 @@ Result<Value> SessionState::infer(const Values& inputs, const RequestOptions& op
     try {
       finish(collect());
     } catch (const std::exception&) {
-      // No memory. As where it happens to the runtime's thread, what is lost of it is late one day.
+      // No memory: as where that happens to the runtime's thread, which goes on as well.
     }
     lock.lock();
     reader_ = nullptr;

@@ -156,7 +156,7 @@ void SessionState::sweep() {
     const std::lock_guard lock(mutex_);
     listening = listening_;
   }
-  if (listening && !bell_wait_.is_open()) listen();  // The kernel had no memory for it.
+  if (listening && !bell_wait_.is_open()) listen();  // There was no descriptor for it.
   kill_stalled();
   if (is_closed()) return;
   prepare_standbys();

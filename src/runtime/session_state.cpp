@@ -41,10 +41,6 @@ Duration bounded(Duration time) {
   return std::clamp<Duration>(time, Duration::zero(), year);
 }
 
-Error cannot_watch() {
-  return {Errc::SystemCall, "cannot watch a descriptor: is the limit of open files reached?"};
-}
-
 }  // namespace
 
 Result<void> assign_duplicate(asio::posix::stream_descriptor& descriptor, int fd) {
@@ -53,7 +49,7 @@ Result<void> assign_duplicate(asio::posix::stream_descriptor& descriptor, int fd
   if (own >= 0) descriptor.assign(own, failed);
   if (own < 0 || failed) {
     if (own >= 0) ::close(own);
-    return cannot_watch();
+    return Error{Errc::SystemCall, "cannot watch a descriptor: is the limit of open files reached?"};
   }
   return {};
 }
@@ -103,8 +99,7 @@ Result<void> SessionState::learn_forms() {
 }
 
 Result<void> SessionState::start() {
-  bell_fd_.reset(fcntl(parts_.wiring.bell.fd(), F_DUPFD_CLOEXEC, 0));
-  if (!bell_fd_) return cannot_watch();
+  if (auto watched = assign_duplicate(bell_wait_, parts_.wiring.bell.fd()); !watched) return watched;
   for (std::size_t stage = 0; stage < parts_.stages.size(); ++stage) {
     if (auto watched = watch_for_death(stage); !watched) return watched;
   }

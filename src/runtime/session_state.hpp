@@ -5,7 +5,6 @@
 #include "runtime/session_wiring.hpp"
 #include "runtime/stage_worker.hpp"
 
-#include <amp4ec/ipc/unique_fd.hpp>
 #include <amp4ec/model/segment.hpp>
 #include <amp4ec/runtime/session.hpp>
 #include <amp4ec/schedule/policy.hpp>
@@ -253,7 +252,6 @@ class SessionState : public std::enable_shared_from_this<SessionState> {
   SessionParts parts_;
   const std::uint64_t trace_ids_;  ///< Added to the ids of its requests: several sessions may share a trace.
   boost::asio::posix::stream_descriptor bell_wait_;  ///< Open while the runtime's thread waits for the bell.
-  ipc::UniqueFd bell_fd_;                            ///< What it will wait on, while it does not.
   boost::asio::steady_timer sweep_timer_;
   std::vector<Watch> watches_;          ///< Index: stage. Used on the runtime's thread.
   std::deque<std::size_t> to_repair_;   ///< As above. One at a time: while one is made, no worker is replaced.

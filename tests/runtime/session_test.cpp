@@ -20,6 +20,11 @@ Runtime two_nodes() {
   return Runtime::create({{"a", 1.0_cpu, 1_GiB}, {"b", 1.0_cpu, 1_GiB}}).value();
 }
 
+/// One pipeline over both nodes.
+Plan halves(const Model& model) {
+  return plan_of({pipeline({{"a", 0, 1}, {"b", 2, model.layer_count() - 1}})});
+}
+
 }  // namespace
 
 TEST_CASE("a split model answers as the whole does, and nothing is left behind") {
@@ -29,10 +34,7 @@ TEST_CASE("a split model answers as the whole does, and nothing is left behind")
     Runtime runtime = two_nodes();
     SessionOptions options;
     options.form = Form::Plain;
-    Session session =
-        runtime
-            .open(model, plan_of({pipeline({{"a", 0, 1}, {"b", 2, model.layer_count() - 1}})}), inputs.front(), options)
-            .value();
+    Session session = runtime.open(model, halves(model), inputs.front(), options).value();
     for (const Values& input : inputs) {
       const Difference difference = compare(session.infer(input).value(), whole_answer(model, input));
       CHECK(difference.bit_equal);
@@ -90,10 +92,7 @@ TEST_CASE("many threads call at once, and every answer belongs to its request") 
   SessionOptions options;
   options.form = Form::Plain;
   options.max_in_flight = 8;
-  Session session = runtime
-                        .open(model, plan_of({pipeline({{"a", 0, 1}, {"b", 2, model.layer_count() - 1}})}),
-                              random_inputs({3, 4}, 1).front(), options)
-                        .value();
+  Session session = runtime.open(model, halves(model), random_inputs({3, 4}, 1).front(), options).value();
   std::atomic<int> wrong = 0;
   std::vector<std::thread> threads;
   for (int thread = 0; thread < 8; ++thread) {
@@ -117,10 +116,7 @@ TEST_CASE("blocked callers read one another's answers, and handlers stay on the 
   options.max_in_flight = 12;
   options.max_waiting = 4;
   options.spin = std::chrono::microseconds(GENERATE(0, 200));
-  Session session = runtime
-                        .open(model, plan_of({pipeline({{"a", 0, 1}, {"b", 2, model.layer_count() - 1}})}),
-                              random_inputs({3, 4}, 1).front(), options)
-                        .value();
+  Session session = runtime.open(model, halves(model), random_inputs({3, 4}, 1).front(), options).value();
   std::atomic<int> wrong = 0;
   const auto check = [&](const Values& input, const Result<Value>& answer, bool may_be_late) {
     if (!answer && may_be_late && answer.error().code == Errc::DeadlineExceeded) return;
@@ -221,7 +217,7 @@ TEST_CASE("a callback that throws harms nobody else") {
 TEST_CASE("a callback may close its session, or drop the last handle of everything") {
   const Model model = small_model();
   const auto input = random_inputs({3, 4}, 1).front();
-  const Plan plan = plan_of({pipeline({{"a", 0, 1}, {"b", 2, model.layer_count() - 1}})});
+  const Plan plan = halves(model);
   for (int round = 0; round < 4; ++round) {
     auto runtime = std::make_unique<Runtime>(two_nodes());
     auto session = std::make_shared<Session>(runtime->open(model, plan, input).value());
@@ -329,7 +325,7 @@ TEST_CASE("several sessions share a runtime, and a session outlives its runtime'
   const Model model = small_model();
   const auto input = random_inputs({3, 4}, 1).front();
   std::optional<Runtime> runtime(two_nodes());
-  const Plan plan = plan_of({pipeline({{"a", 0, 1}, {"b", 2, model.layer_count() - 1}})});
+  const Plan plan = halves(model);
   Session first = runtime->open(model, plan, input).value();
   Session second = runtime->open(model, plan, input).value();
   runtime.reset();
